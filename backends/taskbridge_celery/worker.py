@@ -1,0 +1,77 @@
+"""Runs a Celery worker inside `manage.py taskbridge worker`."""
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery, signals
+from celery.worker import state
+from taskbridge.exceptions import BackendUnavailable, WorkerFailed
+from taskbridge.worker import WorkerOptions
+
+if TYPE_CHECKING:
+    from .backend import CeleryBackend
+
+logger = logging.getLogger("taskbridge")
+
+LOOK_EVERY_S = 0.2
+
+
+def run_worker(backend: "CeleryBackend", app: Celery, options: WorkerOptions) -> None:
+    """Run a prefork worker until SIGTERM, or until burst ends.
+
+    Raises:
+        WorkerFailed: Celery gave up; its log says why.
+    """
+    # A receiver of setup_logging is how Celery is told to leave logging alone.
+    signals.setup_logging.connect(_leave_logging_alone)
+
+    def on_ready(sender: Any, **kwargs: Any) -> None:
+        if options.burst:
+            burst = _Burst(backend, options.queues)
+            sender.timer.call_repeatedly(LOOK_EVERY_S, burst.look)
+        options.ready()
+
+    signals.worker_ready.connect(on_ready, weak=False)
+    worker = app.Worker(
+        hostname=f"taskbridge-{backend.alias}@%h",
+        pool="prefork",
+        concurrency=options.concurrency,
+        queues=list(options.queues),
+        prefetch_multiplier=1,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        redirect_stdouts=False,
+        quiet=True,
+    )
+    worker.start()
+    if worker.exitcode:
+        raise WorkerFailed(f"{backend}: Celery's worker ended with {worker.exitcode}.")
+
+
+class _Burst:
+    """Ends the worker once its queues were seen empty twice in a row.
+
+    Twice, since a message may be between the queue and the worker's books. Delayed
+    tasks go back to the queue when the worker ends.
+    """
+
+    def __init__(self, backend: "CeleryBackend", queues: tuple[str, ...]) -> None:
+        self._backend = backend
+        self._queues = queues
+        self._was_empty = False
+
+    def look(self) -> None:
+        try:
+            waiting = self._backend.depth_of(self._queues)
+        except BackendUnavailable as exc:
+            logger.warning("%s", exc)
+            return
+        empty = not waiting and not state.reserved_requests
+        if empty and self._was_empty:
+            state.should_stop = 0  # an exit status; Celery 5.7 raises WorkerShutdown
+        self._was_empty = empty
+
+
+def _leave_logging_alone(**kwargs: Any) -> None:
+    pass

@@ -1,0 +1,106 @@
+"""`DjangoQBackend`: messages to and from Django-Q2 1.11."""
+
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar
+from urllib.parse import urlsplit
+
+from django.db import Error as DatabaseError
+from redis.exceptions import RedisError
+from taskbridge.backend import Backend, Envelope, Features, Option, Support
+from taskbridge.compat import InvalidTaskBackend
+from taskbridge.exceptions import BackendUnavailable
+from taskbridge.worker import WorkerOptions
+
+if TYPE_CHECKING:
+    from .brokers import OrmBroker, RedisBroker
+
+RETRY_S = 3600
+
+
+class DjangoQBackend(Backend):
+    """Runs tasks on Django-Q2.
+
+    OPTIONS: BROKER_URL, either ``redis://...`` or ``orm://ALIAS`` with an alias of
+    DATABASES. RETRY says after how many seconds a row of the ORM broker that was taken
+    and not acknowledged is handed out again.
+    """
+
+    required_apps: ClassVar = ("django_q",)
+    options_schema: ClassVar = {
+        "BROKER_URL": Option(types=str, description="a redis:// URL, or orm://ALIAS"),
+        "RETRY": Option(types=(int, float), description="seconds (ORM broker)"),
+        "POLL": Option(types=(int, float), description="seconds between looks (ORM)"),
+    }
+
+    @property
+    def features(self) -> Features:
+        """See `Features`."""
+        return Features(
+            run_after=Support.NATIVE,
+            priority=Support.NO,
+            enqueue_in_transaction=Support.NATIVE if self._is_orm else Support.NO,
+        )
+
+    def push(self, envelopes: Sequence[Envelope]) -> None:
+        """See `Backend.push`. Each queue's messages leave in one command."""
+        from . import packages  # noqa: PLC0415 - models need the app registry
+
+        with self._translated_errors():
+            packages.push(self.broker(), envelopes)
+
+    def run_worker(self, options: WorkerOptions) -> None:
+        """See `Backend.run_worker`."""
+        from .worker import run_worker  # noqa: PLC0415 - models need the app registry
+
+        run_worker(self.broker(options.queues), options)
+
+    def queue_depths(self) -> dict[str, int | None]:
+        """See `Backend.queue_depths`. On the ORM broker, running tasks count too."""
+        with self._translated_errors():
+            return {**self.broker().depths(sorted(self.queues))}
+
+    def purge(self, queue_names: Collection[str]) -> int:
+        """See `Backend.purge`."""
+        with self._translated_errors():
+            return self.broker().purge(queue_names)
+
+    def broker(self, queues: Collection[str] = ()) -> "OrmBroker | RedisBroker":
+        """Return Django-Q2's broker for these queues."""
+        from .brokers import OrmBroker, RedisBroker  # noqa: PLC0415 - see push()
+
+        if self._is_orm:
+            return OrmBroker(
+                urlsplit(self._url).netloc or "default",
+                queues,
+                retry_s=self.options.get("RETRY", RETRY_S),
+                poll_s=self.options.get("POLL", 0.2),
+            )
+        return RedisBroker(self._url, queues)
+
+    @property
+    def _url(self) -> str:
+        url = str(self.options.get("BROKER_URL", "redis://127.0.0.1:6379/0"))
+        if urlsplit(url).scheme not in {"redis", "rediss", "unix", "orm"}:
+            raise InvalidTaskBackend(
+                f"{self}: OPTIONS['BROKER_URL'] must be a redis:// URL or orm://ALIAS."
+            )
+        return url
+
+    @property
+    def _is_orm(self) -> bool:
+        return urlsplit(self._url).scheme == "orm"
+
+    @contextlib.contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (RedisError, OSError) as exc:
+            raise BackendUnavailable(
+                f"{self}: Redis did not take or answer it ({exc}). Is it up?"
+            ) from exc
+        except DatabaseError as exc:
+            raise BackendUnavailable(
+                f"{self}: the database did not take or answer it ({exc}). Is it up, and "
+                f"migrated?"
+            ) from exc

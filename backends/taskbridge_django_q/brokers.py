@@ -1,0 +1,182 @@
+"""Brokers for Django-Q2 1.11 that serve several queues with one cluster.
+
+A cluster of Django-Q2 has one pool and one queue. Its broker is a supported hook, so a
+broker that takes from several queues gives one pool for all of them.
+"""
+
+import time
+from collections import deque
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+import redis
+from django.db import close_old_connections
+from django.db.models import Count, QuerySet
+from django.utils import timezone
+from django_q.brokers import Broker
+from django_q.models import OrmQ
+from django_q.signing import SignedPackage
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+CONNECT_TIMEOUT_S = 2
+ANSWER_TIMEOUT_S = 4
+
+
+@cache
+def redis_client(url: str) -> redis.Redis:
+    """Return the client for a URL, once for each process; it survives a fork."""
+    options: dict[str, Any] = {
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": ANSWER_TIMEOUT_S,
+        # redis-py's default retries for longer than a caller should wait.
+        "retry": Retry(NoBackoff(), 0),
+    }
+    return redis.Redis.from_url(url, **options)
+
+
+class RedisBroker(Broker):
+    """Lists in Redis, by the names that Django-Q2's own broker gives them."""
+
+    def __init__(self, url: str, queues: Collection[str]) -> None:
+        self._client = redis_client(url)
+        self._queues = deque(queues)
+        super().__init__(",".join(queues))
+
+    def get_connection(self, list_key: str | None = None) -> redis.Redis:
+        """Return the client, for Django-Q2."""
+        return self._client
+
+    def add(self, queue: str, packages: Sequence[str], due: datetime | None) -> None:
+        """Append packages in one command, so that all are taken or none."""
+        self._client.rpush(_list_key(queue), *packages)
+
+    def enqueue(self, task: str) -> None:
+        """Append what Django-Q2's scheduler fires; its group says which queue."""
+        self.add(SignedPackage.loads(task)["group"], [task], None)
+
+    def dequeue(self) -> list[tuple[None, bytes]] | None:
+        """Wait up to a second for a package; each queue is first in its turn."""
+        self._queues.rotate()
+        found = self._client.blpop([_list_key(q) for q in self._queues], 1)
+        return [(None, found[1])] if found else None
+
+    def depths(self, queues: Collection[str]) -> dict[str, int]:
+        """Count what waits in each queue."""
+        return {queue: self._client.llen(_list_key(queue)) for queue in queues}
+
+    def queue_size(self) -> int:
+        """Count what waits, for Django-Q2."""
+        return sum(self.depths(self._queues).values())
+
+    def purge(self, queues: Collection[str]) -> int:
+        """Drop what waits; return how many."""
+        removed = 0
+        for queue in queues:
+            with self._client.pipeline(transaction=True) as pipeline:
+                pipeline.llen(_list_key(queue))
+                pipeline.delete(_list_key(queue))
+                removed += pipeline.execute()[0]
+        return removed
+
+    def ping(self) -> bool:
+        """Whether Redis answers."""
+        return bool(self._client.ping())
+
+    def info(self) -> str:
+        """Name the broker, for Django-Q2's monitor."""
+        return "Redis (TaskBridge)"
+
+    # Statistics stay where Django-Q2's own monitor looks for them.
+
+    def set_stat(self, key: str, value: str, timeout: int) -> None:
+        """Keep a statistic of a cluster for `timeout` seconds."""
+        self._client.set(key, value, timeout)
+
+    def get_stat(self, key: str) -> Any:
+        """Return a statistic of a cluster."""
+        return self._client.get(key)
+
+    def get_stats(self, pattern: str) -> Any:
+        """Return the statistics of all clusters."""
+        keys = self._client.keys(pattern)
+        return self._client.mget(keys) if keys else None
+
+
+class OrmBroker(Broker):
+    """Rows of Django-Q2's OrmQ; ``lock`` is when a row can be taken (again)."""
+
+    def __init__(
+        self, database: str, queues: Collection[str], *, retry_s: float, poll_s: float
+    ) -> None:
+        self._database = database
+        self._queues = list(queues)
+        self._retry_s = retry_s
+        self._poll_s = poll_s
+        super().__init__(",".join(queues))
+
+    def add(self, queue: str, packages: Sequence[str], due: datetime | None) -> None:
+        """Insert packages, in one statement for each 1,000."""
+        lock = due or timezone.now()
+        self._rows().bulk_create(
+            [OrmQ(key=queue, payload=package, lock=lock) for package in packages],
+            batch_size=1000,
+        )
+
+    def dequeue(self) -> list[tuple[int, str]] | None:
+        """Claim the oldest row that is due; sleep a little if there is none."""
+        close_old_connections()
+        now = timezone.now()
+        # Ordered by key: the oldest first, and the scan ends at the first match.
+        due = self._rows().filter(key__in=self._queues, lock__lt=now).order_by("pk")
+        for row in due[:1]:
+            again = now + timedelta(seconds=self._retry_s)
+            claimed = self._rows().filter(pk=row.pk, lock=row.lock).update(lock=again)
+            return [(row.pk, row.payload)] if claimed else None
+        time.sleep(self._poll_s)
+        return None
+
+    def depths(self, queues: Collection[str]) -> dict[str, int]:
+        """Count the rows of each queue: waiting, delayed, and not yet acknowledged."""
+        rows = self._rows().filter(key__in=queues).values("key").annotate(n=Count("pk"))
+        found = {row["key"]: row["n"] for row in rows.order_by()}
+        return {queue: found.get(queue, 0) for queue in queues}
+
+    def queue_size(self) -> int:
+        """Count what can be taken now."""
+        due = self._rows().filter(key__in=self._queues, lock__lt=timezone.now())
+        return due.count()
+
+    def lock_size(self) -> int:
+        """Count what is delayed or not yet acknowledged, for Django-Q2."""
+        later = self._rows().filter(key__in=self._queues, lock__gte=timezone.now())
+        return later.count()
+
+    def purge(self, queues: Collection[str]) -> int:
+        """Drop every row of these queues; return how many."""
+        return int(self._rows().filter(key__in=queues).delete()[0])
+
+    def acknowledge(self, task_id: int) -> None:
+        """Remove a row that was run."""
+        self._rows().filter(pk=task_id).delete()
+
+    def fail(self, task_id: int) -> None:
+        """Remove a row that Django-Q2 cannot read."""
+        self.acknowledge(task_id)
+
+    def ping(self) -> bool:
+        """Say yes: a database that is away shows when it is used."""
+        return True
+
+    def info(self) -> str:
+        """Name the broker, for Django-Q2's monitor."""
+        return f"ORM {self._database} (TaskBridge)"
+
+    def _rows(self) -> QuerySet[OrmQ]:
+        return OrmQ.objects.using(self._database)
+
+
+def _list_key(queue: str) -> str:
+    return f"django_q:{queue}:q"

@@ -1,0 +1,74 @@
+"""Packages, the signed pickles that Django-Q2 1.11 runs, around our envelopes."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from django.utils import timezone
+from django_q.humanhash import uuid
+from django_q.models import Schedule
+from django_q.signals import pre_enqueue
+from django_q.signing import SignedPackage
+from taskbridge.backend import Envelope
+
+from .brokers import OrmBroker, RedisBroker
+
+NATIVE_TASK = "taskbridge.execution.run"
+
+SCHEDULES = "taskbridge"
+"""The cluster name of our schedules: a native cluster leaves them to our workers."""
+
+# Results are not kept, and a failure is acknowledged: Django-Q2 never runs it again.
+OPTIONS: dict[str, Any] = {"save": False, "ack_failure": True}
+
+
+def push(broker: OrmBroker | RedisBroker, envelopes: Sequence[Envelope]) -> None:
+    """Hand envelopes over, those of the same queue and time in one command."""
+    for (queue, due), group in groupby(envelopes, lambda e: (e.queue_name, e.run_after)):
+        if due is not None and isinstance(broker, RedisBroker):
+            _schedule(list(group))
+        else:
+            broker.add(queue, [package(envelope.body) for envelope in group], due)
+
+
+def package(body: str) -> str:
+    """Return the package that calls `taskbridge.execution.run` with a body.
+
+    It is what ``django_q.tasks.async_task`` makes, which cannot hand over several.
+    """
+    name, task_id = uuid()
+    task = {
+        "id": task_id,
+        "name": name,
+        "func": NATIVE_TASK,
+        "args": (body,),
+        "kwargs": {},
+        "started": timezone.now(),
+        **OPTIONS,
+    }
+    pre_enqueue.send(sender="django_q", task=task)
+    return SignedPackage.dumps(task)
+
+
+def _schedule(envelopes: Sequence[Envelope]) -> None:
+    """Keep envelopes for Django-Q2's scheduler, which looks every 30 seconds.
+
+    The worker of any queue fires them, each into its own: the name of a schedule comes
+    back as the group of its package (see `RedisBroker.enqueue`).
+    """
+    Schedule.objects.bulk_create(
+        [
+            Schedule(
+                func=NATIVE_TASK,
+                args=repr((envelope.body,)),
+                kwargs=repr({"q_options": OPTIONS}),
+                schedule_type=Schedule.ONCE,
+                repeats=-1,
+                next_run=envelope.run_after,
+                cluster=SCHEDULES,
+                name=envelope.queue_name,
+            )
+            for envelope in envelopes
+        ],
+        batch_size=1000,
+    )

@@ -1,0 +1,106 @@
+"""Runs a cluster of Django-Q2 1.11 inside `manage.py taskbridge worker`."""
+
+import logging
+import signal
+import time
+
+from django.db import Error as DatabaseError
+from django_q.cluster import Cluster
+from django_q.conf import Conf
+from django_q.conf import logger as q_logger
+from redis.exceptions import RedisError
+from taskbridge.exceptions import WorkerFailed
+from taskbridge.worker import WorkerOptions
+
+from .brokers import OrmBroker, RedisBroker
+from .packages import SCHEDULES
+
+logger = logging.getLogger("taskbridge")
+
+LOOK_EVERY_S = 0.1
+
+
+def run_worker(broker: OrmBroker | RedisBroker, options: WorkerOptions) -> None:
+    """Run a cluster until SIGTERM, or until burst ends.
+
+    Raises:
+        WorkerFailed: the cluster ended by itself.
+    """
+    _configure(options)
+    stop = _StopFlag()
+    while True:
+        cluster = _new_cluster(broker, stop)
+        cluster.start()
+        options.ready()
+        try:
+            _wait(cluster, broker, stop, burst=options.burst)
+        finally:
+            # Runs what the pool has taken; a task may add to the queue while it does.
+            cluster.stop()
+        if stop.is_set or not _is_waiting(broker):
+            return
+
+
+def _new_cluster(broker: OrmBroker | RedisBroker, stop: "_StopFlag") -> Cluster:
+    # Cluster() sets signal handlers of its own, which fail before it has started.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        cluster = Cluster(broker=broker)
+        stop.listen()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    return cluster
+
+
+def _configure(options: WorkerOptions) -> None:
+    # Django-Q2 reads its settings at import and then only from these attributes.
+    Conf.WORKERS = options.concurrency
+    # What is taken ahead is what a crash loses on Redis, and what SIGTERM waits for.
+    Conf.QUEUE_LIMIT = options.concurrency
+    Conf.BULK = 1
+    Conf.SAVE_LIMIT = -1
+    Conf.ACK_FAILURES = True
+    Conf.TIMEOUT = None
+    Conf.RECYCLE = 0
+    Conf.CLUSTER_NAME = SCHEDULES
+    if "log_level" not in Conf.conf:
+        # Two lines for every task, by default; Django's signals log them already.
+        q_logger.setLevel(logging.WARNING)
+
+
+def _wait(
+    cluster: Cluster,
+    broker: OrmBroker | RedisBroker,
+    stop: "_StopFlag",
+    *,
+    burst: bool,
+) -> None:
+    """Return when it is time to stop the cluster."""
+    while not stop.is_set:
+        if not cluster.sentinel.is_alive():
+            raise WorkerFailed("The sentinel of Django-Q2's cluster died.")
+        if burst and not _is_waiting(broker):
+            return
+        time.sleep(LOOK_EVERY_S)
+
+
+def _is_waiting(broker: OrmBroker | RedisBroker) -> bool:
+    try:
+        return broker.queue_size() > 0
+    except (RedisError, DatabaseError) as exc:
+        logger.warning("The queue cannot be read: %s", exc)
+        return True
+
+
+class _StopFlag:
+    """Set by SIGTERM; a plain attribute, since a handler must not take a lock."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    def listen(self) -> None:
+        signal.signal(signal.SIGTERM, self._set)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor hears Ctrl-C
+
+    def _set(self, *_: object) -> None:
+        self.is_set = True

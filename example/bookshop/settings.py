@@ -1,0 +1,71 @@
+"""Settings of the example: the environment chooses the queue, and nothing else differs.
+
+TASKBRIDGE_BACKEND  celery, django_q or background_tasks (the default: needs no broker)
+BROKER_URL          redis://..., amqp://... (Celery), orm://default (Django-Q2)
+DATABASE_URL        sqlite:///..., postgresql://..., mysql://...
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+SECRET_KEY = "not a secret: this project is only an example"
+DEBUG = False
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TASKBRIDGE_BACKEND = os.environ.get("TASKBRIDGE_BACKEND", "background_tasks")
+BROKER_URL = os.environ.get("BROKER_URL", "redis://127.0.0.1:6379/0")
+QUEUES = ["default", "mail"]
+
+BACKENDS: dict[str, dict[str, Any]] = {
+    "celery": {
+        "BACKEND": "taskbridge_celery.CeleryBackend",
+        "QUEUES": QUEUES,
+        "OPTIONS": {"DELIVERY": "native", "BROKER_URL": BROKER_URL},
+    },
+    "django_q": {
+        "BACKEND": "taskbridge_django_q.DjangoQBackend",
+        "QUEUES": QUEUES,
+        "OPTIONS": {"DELIVERY": "native", "BROKER_URL": BROKER_URL},
+    },
+    "background_tasks": {
+        "BACKEND": "taskbridge_background_tasks.BackgroundTasksBackend",
+        "QUEUES": QUEUES,
+        "OPTIONS": {"DELIVERY": "native"},
+    },
+}
+TASKS = {"default": BACKENDS[TASKBRIDGE_BACKEND]}
+
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "bookshop.apps.BackgroundTasks",
+    "django_q",
+    "taskbridge",
+    "orders",
+]
+
+DATABASES = {
+    "default": dj_database_url.config(
+        default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}", conn_max_age=60
+    )
+}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    # A web server and several workers write to one file: readers do not block, and a
+    # transaction that will write waits for its turn instead of failing half-way.
+    DATABASES["default"]["OPTIONS"] = {
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+    }
+
+# Django-Q2 warns at import without these; TaskBridge's workers have their own.
+Q_CLUSTER = {"name": "bookshop", "timeout": 60, "retry": 3600}
+
+MEDIA_ROOT = BASE_DIR / "media"
+EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+EMAIL_FILE_PATH = BASE_DIR / "sent_mail"

@@ -1,0 +1,22 @@
+"""One task decorator for Celery, Django-Q2 and django-background-tasks."""
+
+from .backoff import exponential, linear
+from .compat import InvalidTask, TaskContext, TaskResult, TaskResultStatus
+from .exceptions import BackendUnavailable, InvalidMessage, TaskbridgeException
+from .task import Task, task
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "BackendUnavailable",
+    "InvalidMessage",
+    "InvalidTask",
+    "Task",
+    "TaskContext",
+    "TaskResult",
+    "TaskResultStatus",
+    "TaskbridgeException",
+    "exponential",
+    "linear",
+    "task",
+]

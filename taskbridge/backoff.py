@@ -1,0 +1,88 @@
+"""How long to wait before the next attempt: pure functions of the attempt's number.
+
+Both return a callable ``(exception, task_result) -> seconds``, the form that Django
+proposes for ``backoff``. They are values: comparable, hashable and picklable.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .compat import TaskResult
+
+Backoff = (
+    float
+    | tuple[float, ...]
+    | Callable[[BaseException, "TaskResult[Any]"], float | None]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exponential:
+    base: float
+    cap: float
+    jitter: float
+
+    def __call__(self, exception: BaseException, task_result: "TaskResult[Any]") -> float:
+        return _spread(_power(self.base, task_result.attempts, self.cap), self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linear:
+    step: float
+    cap: float
+    jitter: float
+
+    def __call__(self, exception: BaseException, task_result: "TaskResult[Any]") -> float:
+        return _spread(min(self.step * task_result.attempts, self.cap), self)
+
+
+def exponential(
+    *, base: float = 2, cap: float = 300, jitter: float = 0.1
+) -> Exponential:
+    """Wait ``base ** attempt`` seconds: 2, 4, 8, ... but at most `cap`.
+
+    Args:
+        base: seconds after the first failed attempt; at least 1.
+        cap: the longest wait, in seconds, before jitter; at least 0.
+        jitter: spread each wait by this fraction either way; 0 to 1.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+    _check("exponential", base=(base, 1, None), cap=(cap, 0, None), jitter=(jitter, 0, 1))
+    return Exponential(base=base, cap=cap, jitter=jitter)
+
+
+def linear(*, step: float = 10, cap: float = 300, jitter: float = 0.1) -> Linear:
+    """Wait ``step * attempt`` seconds: 10, 20, 30, ... but at most `cap`.
+
+    Args:
+        step: seconds added by each failed attempt; at least 0.
+        cap: the longest wait, in seconds, before jitter; at least 0.
+        jitter: spread each wait by this fraction either way; 0 to 1.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+    _check("linear", step=(step, 0, None), cap=(cap, 0, None), jitter=(jitter, 0, 1))
+    return Linear(step=step, cap=cap, jitter=jitter)
+
+
+def _power(base: float, exponent: int, cap: float) -> float:
+    try:
+        return float(min(base**exponent, cap))
+    except OverflowError:
+        return cap
+
+
+def _spread(seconds: float, policy: Exponential | Linear) -> float:
+    return seconds * random.uniform(1 - policy.jitter, 1 + policy.jitter)  # noqa: S311
+
+
+def _check(name: str, **limits: tuple[float, float, float | None]) -> None:
+    for option, (value, low, high) in limits.items():
+        if not low <= value <= (float("inf") if high is None else high):
+            span = f"at least {low}" if high is None else f"from {low} to {high}"
+            raise ValueError(f"{name}(): {option} must be {span}, got {value!r}.")

@@ -1,0 +1,20 @@
+"""What can go wrong, by name. Errors about a task itself are Django's `InvalidTask`."""
+
+
+class TaskbridgeException(Exception):
+    """Base of every exception that TaskBridge defines."""
+
+
+class BackendUnavailable(TaskbridgeException):
+    """The queue behind a backend cannot be reached, or refused what was pushed.
+
+    The library's own exception is its ``__cause__``.
+    """
+
+
+class InvalidMessage(TaskbridgeException):
+    """A message is not ours: altered, forged, or it names something not a Task."""
+
+
+class WorkerFailed(TaskbridgeException):
+    """A worker ended although nobody asked it to, or cannot start."""

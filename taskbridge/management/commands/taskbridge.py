@@ -1,0 +1,192 @@
+"""``manage.py taskbridge worker`` and ``status``."""
+
+import importlib
+import importlib.util
+import json
+import os
+from argparse import ArgumentTypeError
+from typing import Any
+
+from django.apps import apps
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from taskbridge.backend import Backend
+from taskbridge.compat import DEFAULT_TASK_BACKEND_ALIAS, task_backends
+from taskbridge.exceptions import BackendUnavailable
+from taskbridge.worker import Supervisor, WorkerOptions
+
+
+class Command(BaseCommand):
+    """Run workers and look at queues, with the same words for every backend."""
+
+    help = "Run TaskBridge workers and look at their queues."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the subcommands."""
+        commands = parser.add_subparsers(dest="command", required=True)
+        worker = commands.add_parser("worker", help="Run the worker of a backend.")
+        worker.add_argument(
+            "--backend",
+            default=DEFAULT_TASK_BACKEND_ALIAS,
+            metavar="ALIAS",
+            help="alias in TASKS (default: %(default)s)",
+        )
+        worker.add_argument(
+            "--concurrency",
+            type=_positive_int,
+            default=os.cpu_count() or 1,
+            metavar="N",
+            help="tasks at once, over all queues (default: %(default)s, one for a core)",
+        )
+        worker.add_argument(
+            "--queues",
+            type=lambda text: tuple(filter(None, map(str.strip, text.split(",")))),
+            metavar="A,B",
+            help="queues to take from (default: the backend's QUEUES)",
+        )
+        worker.add_argument(
+            "--burst", action="store_true", help="end as soon as nothing is due"
+        )
+        worker.add_argument(
+            "--graceful-timeout",
+            type=_seconds,
+            default=60.0,
+            metavar="SECONDS",
+            help="how long running tasks may take to finish after SIGTERM or Ctrl-C, "
+            "before they are killed (default: %(default)s)",
+        )
+        status = commands.add_parser("status", help="Show what waits in the queues.")
+        status.add_argument("--json", action="store_true", help="print JSON")
+
+    def handle(self, *args: Any, command: str, **options: Any) -> None:
+        """Run the subcommand."""
+        if command == "worker":
+            self._worker(**options)
+        else:
+            self._status(as_json=options["json"])
+
+    def _worker(
+        self,
+        *,
+        backend: str,
+        concurrency: int,
+        queues: tuple[str, ...] | None,
+        burst: bool,
+        graceful_timeout: float,
+        **options: Any,
+    ) -> None:
+        chosen = _bridge_backend(backend)
+        queue_names = _queue_names(chosen, queues)
+        _import_task_modules()
+        if burst:
+            # A broker that is not there would keep a burst waiting for ever.
+            try:
+                chosen.queue_depths()
+            except BackendUnavailable as exc:
+                raise CommandError(str(exc)) from exc
+
+        def ready() -> None:
+            self.stdout.write(
+                f"TaskBridge worker ready: {chosen}, queues {','.join(queue_names)}, "
+                f"concurrency {concurrency}."
+            )
+            self.stdout.flush()
+
+        status = Supervisor(
+            chosen,
+            WorkerOptions(
+                queues=queue_names, concurrency=concurrency, burst=burst, ready=ready
+            ),
+            graceful_timeout_s=graceful_timeout,
+        ).run()
+        if status:
+            raise SystemExit(status)
+
+    def _status(self, *, as_json: bool) -> None:
+        report: dict[str, Any] = {}
+        for alias in task_backends.settings:
+            backend = task_backends[alias]
+            entry: dict[str, Any] = {"backend": type(backend).__name__}
+            if isinstance(backend, Backend):
+                entry["delivery"] = backend.delivery
+                try:
+                    entry["queues"] = backend.queue_depths()
+                except BackendUnavailable as exc:
+                    entry["error"] = str(exc)
+            report[alias] = entry
+        if as_json:
+            self.stdout.write(json.dumps(report, indent=2))
+        else:
+            for alias, entry in report.items():
+                self._write_entry(alias, entry)
+        if any("error" in entry for entry in report.values()):
+            raise SystemExit(1)
+
+    def _write_entry(self, alias: str, entry: dict[str, Any]) -> None:
+        delivery = f", {entry['delivery']} delivery" if "delivery" in entry else ""
+        self.stdout.write(self.style.MIGRATE_HEADING(
+            f"{alias}: {entry['backend']}{delivery}"
+        ))
+        if "error" in entry:
+            self.stdout.write(self.style.ERROR(f"  {entry['error']}"))
+        for queue, depth in entry.get("queues", {}).items():
+            waiting = "unknown" if depth is None else f"{depth} waiting"
+            self.stdout.write(f"  {queue}: {waiting}")
+
+
+def _bridge_backend(alias: str) -> Backend:
+    if alias not in task_backends.settings:
+        known = ", ".join(task_backends.settings)
+        raise CommandError(f"TASKS has no backend {alias!r}; it has {known}.")
+    backend = task_backends[alias]
+    if not isinstance(backend, Backend):
+        raise CommandError(
+            f"Backend {alias!r} is a {type(backend).__name__}, which TaskBridge cannot "
+            f"run a worker for."
+        )
+    return backend
+
+
+def _queue_names(backend: Backend, asked: tuple[str, ...] | None) -> tuple[str, ...]:
+    if asked:
+        unknown = sorted(set(asked) - backend.queues) if backend.queues else []
+        if unknown:
+            raise CommandError(
+                f"{backend} has no queue {unknown[0]!r}. "
+                f"Its QUEUES are {', '.join(sorted(backend.queues))}."
+            )
+        return tuple(dict.fromkeys(asked))
+    if not backend.queues:
+        raise CommandError(
+            f"{backend} allows any queue (QUEUES is empty): say which with --queues."
+        )
+    return tuple(sorted(backend.queues))
+
+
+def _import_task_modules() -> None:
+    """Import ``tasks`` of every installed app, so that errors show now and not later."""
+    for config in apps.get_app_configs():
+        module = f"{config.name}.tasks"
+        if importlib.util.find_spec(module) is None:
+            continue
+        try:
+            importlib.import_module(module)
+        except Exception as exc:
+            raise CommandError(
+                f"The task module {module!r} cannot be imported: "
+                f"{type(exc).__name__}: {exc}"
+            ) from exc
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if value < 0:
+        raise ArgumentTypeError(f"must be at least 0 seconds, got {value}")
+    return value

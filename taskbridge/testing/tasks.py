@@ -1,0 +1,67 @@
+"""The tasks that the contract runs; each writes to the ledger at the path it is given."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from taskbridge import TaskContext, task
+
+from .ledger import Ledger
+
+
+@task
+def record(ledger: str, key: str) -> str:
+    """Write that it ran."""
+    Ledger(Path(ledger)).write(key, "ran")
+    return key
+
+
+@task
+async def record_async(ledger: str, key: str) -> str:
+    """Write that it ran, after having been suspended once."""
+    await asyncio.sleep(0)
+    Ledger(Path(ledger)).write(key, "ran")
+    return key
+
+
+@task(takes_context=True)
+def record_context(context: TaskContext, ledger: str) -> None:
+    """Write the id, the attempt and the queue that the context tells."""
+    result = context.task_result
+    key = f"{result.id} {context.attempt} {result.task.queue_name} {result.status}"
+    Ledger(Path(ledger)).write(key, "ran")
+
+
+@task
+def record_slowly(ledger: str, key: str, seconds: float) -> None:
+    """Write when it starts and when it finishes."""
+    Ledger(Path(ledger)).write(key, "started")
+    time.sleep(seconds)
+    Ledger(Path(ledger)).write(key, "finished")
+
+
+@task
+def fail(ledger: str, key: str) -> None:
+    """Write that it ran, and raise."""
+    Ledger(Path(ledger)).write(key, "ran")
+    raise ValueError(f"{key} was asked to fail")
+
+
+@task
+def return_object(ledger: str, key: str) -> object:
+    """Return what is not JSON, which fails the task."""
+    Ledger(Path(ledger)).write(key, "ran")
+    return object()
+
+
+@task
+def enqueue_another(ledger: str, key: str, times: int) -> None:
+    """Write that it ran, and enqueue itself until `times` is 0."""
+    Ledger(Path(ledger)).write(f"{key}-{times}", "ran")
+    if times:
+        enqueue_another.enqueue(ledger, key, times - 1)
+
+
+def not_a_task(ledger: str, key: str) -> None:
+    """Write what must never be written: a message may only name a Task."""
+    Ledger(Path(ledger)).write(key, "ran")
