@@ -1,4 +1,4 @@
-"""The tasks that the contract runs; each writes to the ledger at the path it is given."""
+"""The tasks of the contract; each writes to the ledger at the path it is given."""
 
 import asyncio
 import time
@@ -54,12 +54,13 @@ def return_object(ledger: str, key: str) -> object:
     return object()
 
 
-@task
-def enqueue_another(ledger: str, key: str, times: int) -> None:
+@task(takes_context=True)
+def enqueue_another(context: TaskContext, ledger: str, key: str, times: int) -> None:
     """Write that it ran, and enqueue itself until `times` is 0."""
     Ledger(Path(ledger)).write(f"{key}-{times}", "ran")
     if times:
-        enqueue_another.enqueue(ledger, key, times - 1)
+        again = enqueue_another.using(backend=context.task_result.backend)
+        again.enqueue(ledger, key, times - 1)
 
 
 def not_a_task(ledger: str, key: str) -> None:

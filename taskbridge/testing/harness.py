@@ -1,0 +1,172 @@
+"""Real worker processes for tests, and waiting with a deadline."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from django.conf import ENVIRONMENT_VARIABLE, settings
+
+START_FOR_S = 30
+STOP_FOR_S = 30
+POLL_S = 0.02
+
+
+def wait_until(
+    condition: Callable[[], object], what: str, *, timeout_s: float = 30
+) -> None:
+    """Poll until a condition holds.
+
+    Raises:
+        AssertionError: it did not within `timeout_s`; `what` says what was waited for.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"Waited {timeout_s} s in vain until {what}.")
+        time.sleep(POLL_S)
+
+
+class ManageProcess:
+    """A management command in a session of its own, of which nothing is left behind."""
+
+    def __init__(
+        self, arguments: Sequence[str], *, log: Path, environment: Mapping[str, str]
+    ) -> None:
+        self._arguments = arguments
+        self._environment = environment
+        self.log = log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Self:
+        """Start it; it inherits this process's settings module and import path."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "django", *self._arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={
+                    **os.environ,
+                    ENVIRONMENT_VARIABLE: settings.SETTINGS_MODULE,
+                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                    "PYTHONUNBUFFERED": "1",
+                    **self._environment,
+                },
+            )
+        return self
+
+    @property
+    def pid(self) -> int:
+        """Its process id, and that of its session."""
+        assert self.process, "not started"
+        return self.process.pid
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
+
+    def wait(self, *, timeout_s: float = STOP_FOR_S) -> int:
+        """Wait for its end and return its exit status.
+
+        Raises:
+            AssertionError: it still runs after `timeout_s`; with the end of its log.
+        """
+        assert self.process, "not started"
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(
+                f"{self._arguments} still runs after {timeout_s} s:\n{self.log_tail()}"
+            ) from None
+
+    def log_text(self) -> str:
+        """Return what it has printed."""
+        return self.log.read_text(errors="replace")
+
+    def log_tail(self) -> str:
+        """Return the last lines of what it has printed."""
+        return "\n".join(self.log_text().splitlines()[-30:])
+
+    def descendants(self) -> list[int]:
+        """Return the other processes of its session that are alive."""
+        return [pid for pid in session_members(self.pid) if pid != self.pid]
+
+    def stop(self) -> None:
+        """End it and all it has started: SIGTERM, then SIGKILL after a deadline."""
+        if self.process is None:
+            return
+        try:
+            if self.process.poll() is None:
+                self.process.send_signal(signal.SIGTERM)
+                self.process.wait(STOP_FOR_S)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            for pid in session_members(self.pid):
+                os.kill(pid, signal.SIGKILL)
+            self.process.wait()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+class WorkerProcess(ManageProcess):
+    """``manage.py taskbridge worker`` as a process."""
+
+    def __init__(
+        self,
+        alias: str,
+        *options: str,
+        log: Path,
+        environment: Mapping[str, str],
+        concurrency: int = 2,
+    ) -> None:
+        super().__init__(
+            [
+                *("taskbridge", "worker", "--backend", alias),
+                *("--concurrency", str(concurrency)),
+                *options,
+            ],
+            log=log,
+            environment=environment,
+        )
+
+    def wait_ready(self) -> None:
+        """Wait until it can take tasks."""
+        wait_until(
+            lambda: "worker ready" in self.log_text() or self._has_ended(),
+            f"the worker is ready:\n{self.log_tail()}",
+            timeout_s=START_FOR_S,
+        )
+        assert not self._has_ended(), f"The worker ended:\n{self.log_tail()}"
+
+    def _has_ended(self) -> bool:
+        assert self.process, "not started"
+        return self.process.poll() is not None
+
+
+def session_members(session: int) -> list[int]:
+    """Return the processes of a session that are alive, zombies left out."""
+    listing = subprocess.run(
+        ["ps", "-A", "-o", "pid=,sess=,stat="],  # noqa: S607 - wherever `ps` is
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [line.split() for line in listing.stdout.splitlines()]
+    return [int(pid) for pid, sess, stat in rows if sess == str(session) and stat[0] != "Z"]

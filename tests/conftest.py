@@ -1,0 +1,71 @@
+"""Services and databases of the tests."""
+
+import os
+from collections.abc import Iterator
+from typing import TypeVar
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.test.signals import setting_changed
+from taskbridge.testing.services import RabbitMQ, Redis, Service, ServiceUnavailable
+
+from tests.settings import tasks
+
+S = TypeVar("S", bound=Service)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Put SQLite's test database in a file, so that workers see what tests see."""
+    if connection.vendor == "sqlite":
+        name = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+        connection.settings_dict["TEST"]["NAME"] = name
+
+
+@pytest.fixture
+def worker_environment(transactional_db: None) -> dict[str, str]:
+    """What a worker process needs to see the test database."""
+    return {"DATABASE_URL": _database_url()}
+
+
+@pytest.fixture(scope="session")
+def redis_service() -> Iterator[Redis]:
+    """A Redis for the whole run."""
+    yield from _service(Redis(), "TASKBRIDGE_TEST_REDIS_URL")
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_service() -> Iterator[RabbitMQ]:
+    """A RabbitMQ for the whole run."""
+    yield from _service(RabbitMQ(), "TASKBRIDGE_TEST_RABBITMQ_URL")
+
+
+def _service(service: S, variable: str) -> Iterator[S]:
+    """Start a service and tell this process and its workers where it is."""
+    try:
+        service.start()
+    except ServiceUnavailable as exc:
+        if os.environ.get("CI"):
+            pytest.fail(str(exc))
+        pytest.skip(str(exc))
+    given = os.environ.get(variable)
+    os.environ[variable] = service.url
+    settings.TASKS = tasks()
+    setting_changed.send(sender=None, setting="TASKS", value=settings.TASKS, enter=True)
+    try:
+        yield service
+    finally:
+        service.close()
+        if given is None:
+            del os.environ[variable]
+
+
+def _database_url() -> str:
+    parameters = connection.settings_dict
+    name = parameters["NAME"]
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{name}"
+    user = ":".join(filter(None, [parameters["USER"], parameters["PASSWORD"]]))
+    place = f"{parameters['HOST'] or 'localhost'}:{parameters['PORT'] or ''}"
+    return f"{connection.vendor}://{user}@{place.rstrip(':')}/{name}"

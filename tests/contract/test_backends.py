@@ -1,0 +1,27 @@
+"""The contract, run on every backend and broker with real worker processes."""
+
+import pytest
+from taskbridge.testing.contract import BackendContract
+
+
+@pytest.mark.usefixtures("redis_service")
+class TestCeleryOnRedis(BackendContract):
+    alias = "celery_redis"
+
+
+@pytest.mark.usefixtures("rabbitmq_service")
+class TestCeleryOnRabbitMQ(BackendContract):
+    alias = "celery_rabbitmq"
+
+
+@pytest.mark.usefixtures("redis_service")
+class TestDjangoQOnRedis(BackendContract):
+    alias = "django_q_redis"
+
+
+class TestDjangoQOnItsOrmBroker(BackendContract):
+    alias = "django_q_orm"
+
+
+class TestBackgroundTasks(BackendContract):
+    alias = "background_tasks"
