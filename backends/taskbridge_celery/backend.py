@@ -20,6 +20,15 @@ from .worker import run_worker
 VISIBILITY_TIMEOUT_S = 3600  # kombu's default on Redis
 CONSUMER_TIMEOUT_S = 1800  # RabbitMQ's default since 3.8.15
 
+# For a connection that broke while it lay in the pool; a broker that is down is not
+# waited for. The broker may have taken a message and then broken: at least once.
+RETRY_ONCE = {
+    "max_retries": 1,
+    "interval_start": 0,
+    "interval_step": 0,
+    "interval_max": 0,
+}
+
 
 class CeleryBackend(Backend):
     """Runs tasks on Celery.
@@ -77,7 +86,8 @@ class CeleryBackend(Backend):
                         priority=self._native_priority(envelope.priority),
                         eta=envelope.run_after,
                         producer=producer,
-                        retry=False,
+                        retry=True,
+                        retry_policy=RETRY_ONCE,
                         argsrepr="(...)",  # Celery would repr() the body for its logs
                         kwargsrepr="{}",
                     )
