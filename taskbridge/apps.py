@@ -11,4 +11,5 @@ class TaskbridgeConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401, PLC0415 - registers them
+        """Register the checks."""
+        from . import checks  # noqa: F401, PLC0415 - needs the settings

@@ -1,5 +1,7 @@
 """`Backend`, what an adapter subclasses, and `Features`, what it says it can do."""
 
+from __future__ import annotations
+
 import difflib
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -100,12 +102,12 @@ class Backend(BaseTaskBackend):
         """
 
     @abstractmethod
-    def run_worker(self, options: "WorkerOptions") -> None:
+    def run_worker(self, options: WorkerOptions) -> None:
         """Run the library's worker in this process until SIGTERM, or until burst ends.
 
-        It must let running tasks finish on SIGTERM, call ``options.ready()`` once it can
-        take work, and pass the body of each envelope to ``execution.run``. It may fork:
-        it is called in a process without threads or database connections.
+        It must let running tasks finish on SIGTERM, call ``options.ready()`` once it
+        can take work, and pass the body of each envelope to ``execution.run``. It may
+        fork: it is called in a process without threads or database connections.
 
         Raises:
             WorkerFailed: it ended although nobody asked it to.
@@ -133,19 +135,23 @@ class Backend(BaseTaskBackend):
     # django.tasks reads these four flags.
 
     @property
-    def supports_defer(self) -> bool:  # type: ignore[override]  # a flag there, derived here
+    def supports_defer(self) -> bool:  # type: ignore[override]  # a plain flag there
+        """Whether `run_after` can be asked for."""
         return self.features.run_after is not Support.NO
 
     @property
-    def supports_async_task(self) -> bool:  # type: ignore[override]  # see supports_defer
+    def supports_async_task(self) -> bool:  # type: ignore[override]  # as above
+        """Whether the function of a task can be a coroutine function."""
         return self.features.async_tasks is not Support.NO
 
     @property
-    def supports_get_result(self) -> bool:  # type: ignore[override]  # see supports_defer
+    def supports_get_result(self) -> bool:  # type: ignore[override]  # as above
+        """Whether `get_result` works."""
         return self.features.results is not Support.NO
 
     @property
-    def supports_priority(self) -> bool:  # type: ignore[override]  # see supports_defer
+    def supports_priority(self) -> bool:  # type: ignore[override]  # as above
+        """Whether `priority` can be asked for."""
         return self.features.priority is not Support.NO
 
     # Enqueueing.
@@ -198,11 +204,15 @@ class Backend(BaseTaskBackend):
         self, task: DjangoTask[Any, Any], calls: Sequence[Call]
     ) -> list[TaskResult[Any]]:
         """See `enqueue_many()`."""
-        return await sync_to_async(self.enqueue_many, thread_sensitive=True)(task, calls)
+        return await sync_to_async(self.enqueue_many, thread_sensitive=True)(
+            task, calls
+        )
 
     def get_result(self, result_id: str) -> TaskResult[Any]:
         """Refuse: native delivery keeps no results."""
-        raise NotImplementedError(f"{self} keeps no results in {self.delivery} delivery.")
+        raise NotImplementedError(
+            f"{self} keeps no results in {self.delivery} delivery."
+        )
 
     def _new_result(
         self, task: DjangoTask[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -226,14 +236,13 @@ class Backend(BaseTaskBackend):
             raise _not_json(task, exc) from exc
 
     def _check_delay(self, task: DjangoTask[Any, Any]) -> None:
-        limit = self.max_delay_s
-        if task.run_after is None or limit is None:
+        if task.run_after is None or (limit := self.max_delay_s) is None:
             return
         if task.run_after - timezone.now() > timedelta(seconds=limit):
             raise InvalidTask(
                 f"Task {task.module_path!r}: {self} cannot delay a task in "
-                f"{self.delivery} delivery by more than {limit:.0f} s: its broker would "
-                f"hand it out again before it is due."
+                f"{self.delivery} delivery by more than {limit:.0f} s: its broker "
+                f"would hand it out again before it is due."
             )
 
     # System checks.
@@ -297,8 +306,8 @@ def _seal(result: TaskResult[Any]) -> Envelope:
 
 def _not_json(task: DjangoTask[Any, Any], exc: Exception) -> TypeError:
     return TypeError(
-        f"Task {task.module_path!r}: arguments must be JSON ({exc}). Pass a plain value, "
-        f"such as a primary key or an ISO date, and load the object in the task."
+        f"Task {task.module_path!r}: arguments must be JSON ({exc}). Pass a plain "
+        f"value, such as a primary key or an ISO date, and load the object in the task."
     )
 
 

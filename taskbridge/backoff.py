@@ -4,6 +4,8 @@ Both return a callable ``(exception, task_result) -> seconds``, the form that Dj
 proposes for ``backoff``. They are values: comparable, hashable and picklable.
 """
 
+from __future__ import annotations
+
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,21 +22,27 @@ Backoff = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exponential:
+    """See `exponential`."""
+
     base: float
     cap: float
     jitter: float
 
-    def __call__(self, exception: BaseException, task_result: "TaskResult[Any]") -> float:
+    def __call__(self, exception: BaseException, task_result: TaskResult[Any]) -> float:
+        """Return the seconds before the next attempt."""
         return _spread(_power(self.base, task_result.attempts, self.cap), self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Linear:
+    """See `linear`."""
+
     step: float
     cap: float
     jitter: float
 
-    def __call__(self, exception: BaseException, task_result: "TaskResult[Any]") -> float:
+    def __call__(self, exception: BaseException, task_result: TaskResult[Any]) -> float:
+        """Return the seconds before the next attempt."""
         return _spread(min(self.step * task_result.attempts, self.cap), self)
 
 
@@ -51,7 +59,9 @@ def exponential(
     Raises:
         ValueError: an argument is out of range.
     """
-    _check("exponential", base=(base, 1, None), cap=(cap, 0, None), jitter=(jitter, 0, 1))
+    _check(
+        "exponential", base=(base, 1, None), cap=(cap, 0, None), jitter=(jitter, 0, 1)
+    )
     return Exponential(base=base, cap=cap, jitter=jitter)
 
 

@@ -2,7 +2,7 @@
 
 Django 6 ships it as ``django.tasks``; on Django 5.2 it is the ``django-tasks``
 backport. The two do not share types, so this is the only module that knows which one
-is in use, and it asks ``django.VERSION``: the backport may be installed beside Django 6.
+is in use. It asks ``django.VERSION``: the backport may be installed beside Django 6.
 """
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
 """What can go wrong, by name. Errors about a task itself are Django's `InvalidTask`."""
 
 
-class TaskbridgeException(Exception):
+class TaskbridgeException(Exception):  # noqa: N818 - as Django names its bases
     """Base of every exception that TaskBridge defines."""
 
 

@@ -1,5 +1,7 @@
 """The only code that runs a task."""
 
+from __future__ import annotations
+
 import logging
 import os
 import socket
@@ -107,9 +109,7 @@ def _load(message: Message) -> TaskResult[Any]:
     )
 
 
-def _as_enqueued(
-    task: DjangoTask[Any, Any], message: Message
-) -> DjangoTask[Any, Any]:
+def _as_enqueued(task: DjangoTask[Any, Any], message: Message) -> DjangoTask[Any, Any]:
     """Return the task with what `using()` had changed."""
     changes: dict[str, Any] = {
         name: getattr(message, name)
@@ -147,7 +147,7 @@ def _run_task(result: TaskResult[Any]) -> None:
         return_value = _call(result)
     except KeyboardInterrupt:
         raise
-    except BaseException as exc:  # SystemExit too: one task must not end the worker
+    except BaseException as exc:  # noqa: BLE001 - SystemExit must not end the worker
         _set(result, status=TaskResultStatus.FAILED, finished_at=timezone.now())
         result.errors.append(_task_error(exc))
         # Inside the handler, since Django's receiver logs the current exception.
@@ -179,5 +179,3 @@ def _set(result: TaskResult[Any], **fields: Any) -> None:
     # TaskResult is frozen for those who read it; Django's backends write it this way.
     for name, value in fields.items():
         object.__setattr__(result, name, value)
-
-

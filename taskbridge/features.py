@@ -1,6 +1,7 @@
 """What a backend can do: one question a field, one of three answers."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 
@@ -37,3 +38,18 @@ class Features:
     """Can a task be kept from ever starting twice?"""
     results: Support = Support.NO
     """Can status and return value be read back by id?"""
+
+
+def table(backends: Mapping[str, Features]) -> str:
+    """Return a Markdown table of these backends, a row for each feature."""
+    rows = [
+        f"| | {' | '.join(backends)} |",
+        "|---" * (len(backends) + 1) + "|",
+        *(
+            f"| {field.name.replace('_', ' ')} | "
+            + " | ".join(getattr(f, field.name) for f in backends.values())
+            + " |"
+            for field in fields(Features)
+        ),
+    ]
+    return "\n".join(rows)

@@ -91,7 +91,7 @@ def verify(signed: str) -> Message:
         ) from exc
     if fields.pop("v", None) != VERSION:
         raise InvalidMessage(
-            f"A message is not of version {VERSION}: another TaskBridge release sent it."
+            f"A message is not of version {VERSION}: another release sent it."
         )
     return Message(**fields)
 
@@ -114,5 +114,3 @@ def unpack(body: object) -> list[str]:
     if not isinstance(signed, list) or not all(isinstance(s, str) for s in signed):
         raise InvalidMessage("A body is not a JSON list of signed messages.")
     return signed
-
-

@@ -1,11 +1,13 @@
 """The rules that a task's policy must keep, whatever the backend."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from .compat import DjangoTask, InvalidTask
+from .compat import TASK_MAX_PRIORITY, TASK_MIN_PRIORITY, DjangoTask, InvalidTask
 
 if TYPE_CHECKING:
     from .task import Task
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
 
 
-def check_policy(task: "Task[Any, Any]") -> None:
+def check_policy(task: Task[Any, Any]) -> None:
     """Check each option of the policy for type and range.
 
     Raises:
@@ -23,12 +25,13 @@ def check_policy(task: "Task[Any, Any]") -> None:
         value = getattr(task, option)
         if not valid(value):
             raise InvalidTask(
-                f"Task {task.module_path!r}: {option} must be {expected}, got {value!r}."
+                f"Task {task.module_path!r}: {option} must be {expected}, "
+                f"got {value!r}."
             )
 
 
 def asked_policy(task: DjangoTask[Any, Any]) -> dict[str, str]:
-    """Return, for each feature that a task's policy asks for, the words of its option."""
+    """Return, for each feature that the policy asks for, the words of its option."""
     asked = {
         "retries": (getattr(task, "max_attempts", 1) > 1, "max_attempts"),
         "timeout": (getattr(task, "timeout", None) is not None, "timeout"),
@@ -42,7 +45,7 @@ def asked_policy(task: DjangoTask[Any, Any]) -> dict[str, str]:
     }
 
 
-def normalize_policy(task: "Task[Any, Any]") -> None:
+def normalize_policy(task: Task[Any, Any]) -> None:
     """Bring each option to its one form, in place.
 
     Lists become tuples, so that a task stays hashable; a timedelta becomes seconds.
@@ -57,6 +60,10 @@ def normalize_policy(task: "Task[Any, Any]") -> None:
             object.__setattr__(task, option, (value,))
         elif isinstance(value, list):
             object.__setattr__(task, option, tuple(value))
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_number(value: object) -> bool:
@@ -89,11 +96,11 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "the name of a queue",
     ),
     "priority": (
-        lambda v: isinstance(v, int) and not isinstance(v, bool) and -100 <= v <= 100,
-        "a whole number from -100 to 100",
+        lambda v: _is_whole(v) and TASK_MIN_PRIORITY <= v <= TASK_MAX_PRIORITY,
+        f"a whole number from {TASK_MIN_PRIORITY} to {TASK_MAX_PRIORITY}",
     ),
     "max_attempts": (
-        lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 1,
+        lambda v: _is_whole(v) and v >= 1,
         "a whole number of at least 1",
     ),
     "backoff": (

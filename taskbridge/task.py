@@ -1,5 +1,7 @@
 """`Task`, the `@task` decorator, and the policy that a task carries."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -40,7 +42,7 @@ T = TypeVar("T")
 Arguments = Sequence[Any] | Mapping[str, Any]
 
 # Every task that was decorated in this process, for the system checks.
-decorated: list["Task[Any, Any]"] = []
+decorated: list[Task[Any, Any]] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +57,8 @@ class Task(BaseTask[P, T]):
     """How often it may be started at most; 1 means that it is not retried."""
 
     backoff: Backoff = exponential()  # noqa: RUF009 - a frozen value, safe to share
-    """Seconds before the next attempt: a number, a sequence (the last one repeats), or a
-    callable ``(exception, task_result) -> seconds | None`` where None means stop."""
+    """Seconds before the next attempt: a number, a sequence (the last one repeats), or
+    a callable ``(exception, task_result) -> seconds | None``, where None means stop."""
 
     retry_on: ExceptionTypes = (Exception,)
     """Exceptions after which it is retried."""
@@ -90,7 +92,7 @@ class Task(BaseTask[P, T]):
         queue_name: str | None = None,
         run_after: datetime | timedelta | None = None,
         backend: str | None = None,
-    ) -> "Task[P, T]":
+    ) -> Task[P, T]:
         """Return a copy with another place or time to run.
 
         Args:
@@ -104,7 +106,7 @@ class Task(BaseTask[P, T]):
         """
         if isinstance(run_after, timedelta):
             run_after = timezone.now() + run_after
-        changes = {
+        changes: dict[str, Any] = {
             "priority": priority,
             "queue_name": queue_name,
             "run_after": run_after,
@@ -134,14 +136,15 @@ class Task(BaseTask[P, T]):
         pairs = [_call(self, item) for item in calls]
         return await self._bridge_backend().aenqueue_many(self, pairs)
 
-    def _bridge_backend(self) -> "Backend":
+    def _bridge_backend(self) -> Backend:
         from .backend import Backend  # noqa: PLC0415 - backend.py imports this module
 
         backend = self.get_backend()
         if not isinstance(backend, Backend):
             raise InvalidTask(
-                f"Task {self.module_path!r}: enqueue_many() needs a TaskBridge backend, "
-                f"and {self.backend!r} is a {type(backend).__name__}. Enqueue one by one."
+                f"Task {self.module_path!r}: enqueue_many() needs a TaskBridge "
+                f"backend, and {self.backend!r} is a {type(backend).__name__}. "
+                f"Enqueue one by one."
             )
         return backend
 
@@ -205,7 +208,7 @@ def task(
 
     def decorate(f: Callable[..., Any]) -> Task[Any, Any]:
         task_class = task_backends[backend].task_class
-        # A foreign backend names Django's class; ours still runs there, as a plain task.
+        # A foreign backend names Django's class; ours runs there too, as a plain task.
         bridge_class = task_class if issubclass(task_class, Task) else Task
         decorated_task = cast("type[Task[Any, Any]]", bridge_class)(
             func=f,
@@ -238,7 +241,9 @@ def check_importable(task: DjangoTask[Any, Any]) -> None:
         )
 
 
-def _call(task: Task[Any, Any], item: object) -> tuple[Sequence[Any], Mapping[str, Any]]:
+def _call(
+    task: Task[Any, Any], item: object
+) -> tuple[Sequence[Any], Mapping[str, Any]]:
     match item:
         case Mapping():
             return (), item

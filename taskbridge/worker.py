@@ -65,38 +65,43 @@ class Supervisor:
         _warn_of_threads()
         with _wakeups(self._on_stop_signal) as wait:
             failures = 0
-            while True:
+            while not self._stop_signals:
                 started = time.monotonic()
                 child = _Child.fork(self._backend.alias, self._options)
                 status = self._watch(child, wait)
-                if self._stop_signals or self._options.burst:
+                if self._stop_signals:
+                    # -SIGTERM: it was told before it could take any task.
+                    return 0 if status in {0, -signal.SIGTERM} else 1
+                if self._options.burst:
                     return 0 if status == 0 else 1
                 if time.monotonic() - started > HEALTHY_AFTER_S:
                     failures = 0
                 pause = RESTART_PAUSES_S[min(failures, len(RESTART_PAUSES_S) - 1)]
                 failures += 1
                 logger.error(
-                    "The worker of %s ended with status %s; it is started again in %s s.",
+                    "The worker of %s ended with status %s; it is started again "
+                    "in %s s.",
                     self._backend,
                     status,
                     pause,
                 )
-                if self._pause(pause, wait):
-                    return 0
+                self._pause(pause, wait)
+        return 0
 
     def _on_stop_signal(self) -> None:
         self._stop_signals += 1
 
     def _watch(self, child: "_Child", wait: Callable[[float], None]) -> int:
         """Wait for a child to end, passing on the wish to stop; return its status."""
-        deadline = None
+        deadline: float | None = None
+        killed = False
         while not child.has_ended():
             if self._stop_signals and deadline is None:
                 deadline = time.monotonic() + self._graceful_timeout_s
                 child.terminate()
-            if deadline is not None and (
-                self._stop_signals > 1 or time.monotonic() > deadline
-            ):
+            is_late = deadline is not None and time.monotonic() > deadline
+            if not killed and (is_late or self._stop_signals > 1):
+                killed = True
                 logger.error(
                     "The worker of %s did not finish in time and is killed; tasks that "
                     "were running are cut off.",
@@ -106,12 +111,11 @@ class Supervisor:
             wait(0.5)
         return child.reap()
 
-    def _pause(self, seconds: float, wait: Callable[[float], None]) -> bool:
-        """Wait, but no longer than until a stop signal; return whether one came."""
+    def _pause(self, seconds: float, wait: Callable[[float], None]) -> None:
+        """Wait, but no longer than until a stop signal."""
         end = time.monotonic() + seconds
         while not self._stop_signals and (left := end - time.monotonic()) > 0:
             wait(min(left, 0.5))
-        return bool(self._stop_signals)
 
 
 class _Child:
@@ -126,9 +130,13 @@ class _Child:
         sys.stderr.flush()
         connections.close_all()
         parent = os.getpid()
+        # Until the child has dropped the handlers of its parent, a SIGTERM waits.
+        blocked = {signal.SIGTERM, signal.SIGINT}
+        signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         pid = os.fork()
         if pid == 0:
             os._exit(_run_child(alias, options, parent))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
         with contextlib.suppress(OSError):  # the child does it too; either may be first
             os.setpgid(pid, pid)
         return cls(pid)
@@ -161,6 +169,7 @@ def _run_child(alias: str, options: WorkerOptions, parent: int) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         # Ctrl-C is the supervisor's to hear; it passes on SIGTERM.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)
         _end_with_parent(parent)
@@ -172,7 +181,7 @@ def _run_child(alias: str, options: WorkerOptions, parent: int) -> int:
         return 1
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else int(bool(exc.code))
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the last frame of a forked process
         traceback.print_exc()
         return 1
     finally:
@@ -219,7 +228,9 @@ def _wakeups(on_stop: Callable[[], None]) -> Iterator[Callable[[float], None]]:
 
 
 def _warn_of_threads() -> None:
-    threads = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
+    threads = [
+        t.name for t in threading.enumerate() if t is not threading.main_thread()
+    ]
     if threads:
         logger.warning(
             "Threads run before the worker forks (%s); locks they hold stay locked in "

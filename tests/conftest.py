@@ -8,8 +8,8 @@ import pytest
 from django.conf import settings
 from django.db import connection
 from django.test.signals import setting_changed
-from taskbridge.testing.services import RabbitMQ, Redis, Service, ServiceUnavailable
 
+from taskbridge.testing.services import RabbitMQ, Redis, Service, ServiceUnavailable
 from tests.settings import tasks
 
 S = TypeVar("S", bound=Service)
@@ -41,14 +41,20 @@ def rabbitmq_service() -> Iterator[RabbitMQ]:
     yield from _service(RabbitMQ(), "TASKBRIDGE_TEST_RABBITMQ_URL")
 
 
-def _service(service: S, variable: str) -> Iterator[S]:
-    """Start a service and tell this process and its workers where it is."""
+def started(service: S) -> S:
+    """Start a service; where there is none, skip, but fail in CI."""
     try:
         service.start()
     except ServiceUnavailable as exc:
         if os.environ.get("CI"):
             pytest.fail(str(exc))
         pytest.skip(str(exc))
+    return service
+
+
+def _service(service: S, variable: str) -> Iterator[S]:
+    """Start a service and tell this process and its workers where it is."""
+    started(service)
     given = os.environ.get(variable)
     os.environ[variable] = service.url
     settings.TASKS = tasks()

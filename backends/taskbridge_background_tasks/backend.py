@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from django.db import Error as DatabaseError
 from django.db.models import Count
+
 from taskbridge.backend import Backend, Envelope, Features, Option, Support
 from taskbridge.exceptions import BackendUnavailable
 from taskbridge.worker import WorkerOptions
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class BackgroundTasksBackend(Backend):
-    """Runs tasks on django-background-tasks, with a worker of our own over its table."""
+    """Runs tasks on django-background-tasks, with our own worker over its table."""
 
     required_apps: ClassVar = ("background_task",)
     options_schema: ClassVar = {
@@ -67,6 +68,6 @@ class BackgroundTasksBackend(Backend):
             yield
         except DatabaseError as exc:
             raise BackendUnavailable(
-                f"{self}: the database did not take or answer it ({exc}). Is it up, and "
-                f"migrated?"
+                f"{self}: the database did not take or answer it ({exc}). Is it "
+                f"up, and migrated?"
             ) from exc

@@ -5,6 +5,7 @@ and dies at once on SIGTERM. Here one parent looks for rows that are due, claims
 each idle process, and passes it down a pipe; the process runs it and removes the row.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connections
+
 from taskbridge.execution import run, worker_id
 from taskbridge.worker import WorkerOptions
 
@@ -134,8 +136,8 @@ class Pool:
             time.sleep(RESPAWN_PAUSE_S)  # it died without work: do not spin
         else:
             logger.error(
-                "Process %s died while it ran row %s; the task runs again when the lock "
-                "expires, %.0f s after it was taken (MAX_RUN_TIME).",
+                "Process %s died while it ran row %s; the task runs again when the "
+                "lock expires, %.0f s after it was taken (MAX_RUN_TIME).",
                 slot.pid,
                 slot.key,
                 self._rows.max_run_time_s,
@@ -171,10 +173,8 @@ class _Slot:
 
     def start(self, key: int, params: str) -> None:
         self.key = key
-        try:
+        with contextlib.suppress(OSError):  # it died; receive() tells
             self.connection.send_bytes(json.dumps([key, params]).encode())
-        except OSError:
-            pass  # it died; receive() tells
 
     def receive(self) -> bool:
         """Take the word that the row is done; False if the process died."""

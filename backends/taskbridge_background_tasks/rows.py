@@ -1,7 +1,7 @@
 """The rows of django-background-tasks 1.2: insert, claim, keep, finish.
 
-A row is a message; ``locked_by`` and ``locked_at`` say who runs it. As in the library, a
-lock that is older than MAX_RUN_TIME counts as none, so a task whose worker was killed
+A row is a message; ``locked_by`` and ``locked_at`` say who runs it. As in the library,
+a lock that is older than MAX_RUN_TIME counts as none, so a task whose worker was killed
 runs again after that time.
 """
 
@@ -13,6 +13,7 @@ from background_task.settings import app_settings
 from background_task.tasks import tasks
 from django.db.models import Q, QuerySet
 from django.utils import timezone
+
 from taskbridge.backend import Envelope
 from taskbridge.execution import run
 
@@ -48,12 +49,14 @@ class Rows:
         return Row.objects.filter(unlocked, task_name=NATIVE_TASK, failed_at=None)
 
     def due(self, queues: Collection[str], limit: int) -> list[tuple[int, str]]:
-        """Return (key, parameters) of up to `limit` rows that can run, first one first."""
+        """Return (key, parameters) of up to `limit` rows that can run, in order."""
         rows = self.waiting().filter(queue__in=queues, run_at__lte=timezone.now())
         # The same order as the library's find_available(), made stable by the key.
         order = f"{app_settings.BACKGROUND_TASK_PRIORITY_ORDERING}priority"
         return list(
-            rows.order_by(order, "run_at", "pk").values_list("pk", "task_params")[:limit]
+            rows.order_by(order, "run_at", "pk").values_list("pk", "task_params")[
+                :limit
+            ]
         )
 
     def claim(self, keys: Collection[int], owner: str) -> set[int]:
@@ -76,7 +79,7 @@ class Rows:
         """Remove a row that was run; False if its lock was lost meanwhile."""
         # _raw_delete: no other model refers to this one, so nothing needs collecting.
         rows = Row.objects.filter(pk=key, locked_by=owner)
-        return bool(rows._raw_delete(rows.db))
+        return bool(rows._raw_delete(rows.db))  # noqa: SLF001 - see above
 
     def release(self, keys: Collection[int], owner: str) -> None:
         """Give back rows that were claimed and not started."""

@@ -1,11 +1,15 @@
 """The Celery app of a backend, and the one Celery task that carries envelopes."""
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery
+from celery.exceptions import CeleryError
 from django.utils.module_loading import import_string
+from kombu.exceptions import KombuError, OperationalError
+
 from taskbridge.execution import run
 
 NATIVE_TASK = "taskbridge.run"
@@ -13,6 +17,9 @@ NATIVE_TASK = "taskbridge.run"
 # Priorities that a queue keeps apart: RabbitMQ's x-max-priority, and the number of the
 # lists that kombu reads for one queue on Redis (its default is 4).
 MAX_PRIORITY = 10
+
+KOMBU_PRIORITY_STEPS = (0, 3, 6, 9)  # of kombu 5.7 on Redis
+VISIBILITY_TIMEOUT_S = 3600  # of kombu 5.7 on Redis
 
 CONNECT_TIMEOUT_S = 2
 ANSWER_TIMEOUT_S = 4
@@ -23,8 +30,46 @@ def is_redis(url: str) -> bool:
     return urlsplit(url).scheme in {"redis", "rediss", "sentinel"}
 
 
+def is_known(url: str) -> bool:
+    """Whether TaskBridge is tested with the transport of this broker URL."""
+    return is_redis(url) or urlsplit(url).scheme in {"amqp", "amqps", "pyamqp"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broker:
+    """What is worth knowing of an app's broker, looked up once."""
+
+    is_redis: bool
+    max_priority: int
+    """How many priorities beyond 0 its queues keep apart; 0: none."""
+    visibility_timeout_s: float
+    url: str
+    """Without its password."""
+    errors: tuple[type[BaseException], ...]
+
+
 @cache
-def own_app(alias: str, broker_url: str, visibility_timeout_s: int) -> Celery:
+def broker_of(app: Celery) -> Broker:
+    """Describe the broker of an app."""
+    connection = app.connection_for_write()  # opens nothing
+    redis = is_redis(app.conf.broker_url or "")
+    transport = app.conf.broker_transport_options or {}
+    levels = len(transport.get("priority_steps", KOMBU_PRIORITY_STEPS)) - 1
+    return Broker(
+        is_redis=redis,
+        max_priority=levels if redis else app.conf.task_queue_max_priority or 0,
+        visibility_timeout_s=transport.get("visibility_timeout", VISIBILITY_TIMEOUT_S),
+        url=connection.as_uri(),
+        errors=(
+            *(OperationalError, KombuError, CeleryError, OSError),
+            *connection.connection_errors,
+            *connection.channel_errors,
+        ),
+    )
+
+
+@cache
+def own_app(alias: str, broker_url: str, visibility_timeout_s: float) -> Celery:
     """Return the app that TaskBridge makes for itself, once for each process.
 
     It is never the current app: the project may have one of its own. Django's fixup is
@@ -60,8 +105,7 @@ def project_app(path: str) -> Celery:
 
 def with_native_task(app: Celery) -> Celery:
     """Register the task that carries envelopes; native retries and results are off."""
-    app.task(
-        run,
+    register = app.task(
         name=NATIVE_TASK,
         ignore_result=True,
         acks_late=False,
@@ -69,6 +113,7 @@ def with_native_task(app: Celery) -> Celery:
         serializer="json",
         typing=False,
     )
+    register(run)
     return app
 
 
@@ -77,7 +122,7 @@ def native_task(app: Celery) -> Any:
     return app.tasks[NATIVE_TASK]
 
 
-def _transport_options(broker_url: str, visibility_timeout_s: int) -> dict[str, Any]:
+def _transport_options(broker_url: str, visibility_timeout_s: float) -> dict[str, Any]:
     if not is_redis(broker_url):
         # Without it a publish returns before RabbitMQ has taken the message.
         return {"confirm_publish": True}

@@ -6,18 +6,17 @@ from typing import Any, ClassVar
 
 from amqp.exceptions import NotFound
 from celery import Celery
-from celery.exceptions import CeleryError
 from django.core import checks
-from kombu.exceptions import ChannelError, KombuError
-from kombu.exceptions import OperationalError as BrokerError
+from kombu.exceptions import ChannelError
+
 from taskbridge.backend import Backend, Envelope, Features, Option, Support
+from taskbridge.compat import InvalidTaskBackend
 from taskbridge.exceptions import BackendUnavailable
 from taskbridge.worker import WorkerOptions
 
 from . import app as celery_app
 from .worker import run_worker
 
-VISIBILITY_TIMEOUT_S = 3600  # kombu's default on Redis
 CONSUMER_TIMEOUT_S = 1800  # RabbitMQ's default since 3.8.15
 
 # For a connection that broke while it lay in the pool; a broker that is down is not
@@ -28,6 +27,8 @@ RETRY_ONCE = {
     "interval_step": 0,
     "interval_max": 0,
 }
+
+_UNKNOWN_SCHEME = "OPTIONS['BROKER_URL'] must be a redis:// or amqp:// URL."
 
 
 class CeleryBackend(Backend):
@@ -49,16 +50,21 @@ class CeleryBackend(Backend):
         """The Celery app that messages go through."""
         if "APP" in self.options:
             return celery_app.project_app(self.options["APP"])
+        if not celery_app.is_known(self._url):
+            raise InvalidTaskBackend(f"{self}: {_UNKNOWN_SCHEME}")
         return celery_app.own_app(
             self.alias,
-            self.options.get("BROKER_URL", "redis://127.0.0.1:6379/0"),
-            self.options.get("VISIBILITY_TIMEOUT", VISIBILITY_TIMEOUT_S),
+            self._url,
+            self.options.get("VISIBILITY_TIMEOUT", celery_app.VISIBILITY_TIMEOUT_S),
         )
 
     @property
     def features(self) -> Features:
         """See `Features`."""
-        keeps_priority = self._on_redis or self.app.conf.task_queue_max_priority
+        # The queues of our own app keep priorities apart; the project's may not.
+        keeps_priority = (
+            "APP" not in self.options or celery_app.broker_of(self.app).max_priority > 0
+        )
         return Features(
             run_after=Support.NATIVE,
             priority=Support.NATIVE if keeps_priority else Support.NO,
@@ -67,10 +73,10 @@ class CeleryBackend(Backend):
     @property
     def max_delay_s(self) -> float:
         """Delayed messages wait unacknowledged in a worker, for no longer than this."""
-        if not self._on_redis:
-            return float(self.options.get("CONSUMER_TIMEOUT", CONSUMER_TIMEOUT_S))
-        transport = self.app.conf.broker_transport_options or {}
-        return float(transport.get("visibility_timeout", VISIBILITY_TIMEOUT_S))
+        broker = celery_app.broker_of(self.app)
+        if broker.is_redis:
+            return broker.visibility_timeout_s
+        return float(self.options.get("CONSUMER_TIMEOUT", CONSUMER_TIMEOUT_S))
 
     def push(self, envelopes: Sequence[Envelope]) -> None:
         """See `Backend.push`. Several leave in one batch where the transport can."""
@@ -88,7 +94,7 @@ class CeleryBackend(Backend):
                         producer=producer,
                         retry=True,
                         retry_policy=RETRY_ONCE,
-                        argsrepr="(...)",  # Celery would repr() the body for its logs
+                        argsrepr="(...)",  # else Celery repr()s the body for its logs
                         kwargsrepr="{}",
                     )
 
@@ -97,7 +103,7 @@ class CeleryBackend(Backend):
         run_worker(self, self.app, options)
 
     def queue_depths(self) -> dict[str, int | None]:
-        """See `Backend.queue_depths`. Delayed messages that a worker holds are left out."""
+        """See `Backend.queue_depths`. What a worker holds is left out."""
         return {name: self._depth(name) for name in sorted(self.queues)}
 
     def depth_of(self, queue_names: Collection[str]) -> int:
@@ -117,24 +123,29 @@ class CeleryBackend(Backend):
                 hint="The project's app has its own broker: drop BROKER_URL.",
                 id="taskbridge.celery.E001",
             )
+        elif "APP" not in self.options and not celery_app.is_known(self._url):
+            yield checks.Error(
+                f"{self}: {_UNKNOWN_SCHEME}", id="taskbridge.celery.E002"
+            )
 
     @property
-    def _on_redis(self) -> bool:
-        return celery_app.is_redis(self.app.conf.broker_url or "")
+    def _url(self) -> str:
+        return str(self.options.get("BROKER_URL", "redis://127.0.0.1:6379/0"))
 
     def _native_priority(self, priority: int) -> int:
-        """Map -100..100, higher first, to 9..0 on Redis and to 0..10 on RabbitMQ."""
+        """Map -100..100, higher first, to 9..0 on Redis and to 0..MAX on RabbitMQ."""
         share = (priority + 100) / 200
-        if self._on_redis:
+        broker = celery_app.broker_of(self.app)
+        if broker.is_redis:
             return round((1 - share) * (celery_app.MAX_PRIORITY - 1))
-        return round(share * (self.app.conf.task_queue_max_priority or 0))
+        return round(share * broker.max_priority)
 
     def _depth(self, name: str) -> int:
         declared = self._with_queue("queue_declare", name, passive=True)
         return declared.message_count if declared else 0
 
     def _with_queue(self, method: str, name: str, **kwargs: Any) -> Any:
-        """Call a method of a broker channel; a queue that does not exist counts as 0."""
+        """Call a method of a broker channel; 0 if the queue does not exist."""
         with self._translated_errors(), self.app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, interval_start=0, timeout=4)
             try:
@@ -144,13 +155,11 @@ class CeleryBackend(Backend):
 
     @contextlib.contextmanager
     def _translated_errors(self) -> Iterator[None]:
-        errors = (BrokerError, KombuError, CeleryError, OSError)
+        broker = celery_app.broker_of(self.app)
         try:
-            with self.app.connection_for_write() as connection:
-                errors += connection.connection_errors + connection.channel_errors
             yield
-        except errors as exc:
+        except broker.errors as exc:
             raise BackendUnavailable(
                 f"{self}: the broker did not take or answer it ({exc!r}). Is it up at "
-                f"{self.app.connection_for_write().as_uri()}?"
+                f"{broker.url}?"
             ) from exc

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import Celery, signals
 from celery.worker import state
+
 from taskbridge.exceptions import BackendUnavailable, WorkerFailed
 from taskbridge.worker import WorkerOptions
 
@@ -69,7 +70,8 @@ class _Burst:
             return
         empty = not waiting and not state.reserved_requests
         if empty and self._was_empty:
-            state.should_stop = 0  # an exit status; Celery 5.7 raises WorkerShutdown
+            # An exit status, upon which Celery 5.7 raises WorkerShutdown.
+            state.should_stop = 0  # type: ignore[assignment]  # the stub has only None
         self._was_empty = empty
 
 

@@ -1,12 +1,14 @@
 """`DjangoQBackend`: messages to and from Django-Q2 1.11."""
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
+from django.core import checks
 from django.db import Error as DatabaseError
 from redis.exceptions import RedisError
+
 from taskbridge.backend import Backend, Envelope, Features, Option, Support
 from taskbridge.compat import InvalidTaskBackend
 from taskbridge.exceptions import BackendUnavailable
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from .brokers import OrmBroker, RedisBroker
 
 RETRY_S = 3600
+
+_UNKNOWN_SCHEME = "OPTIONS['BROKER_URL'] must be a redis:// URL or orm://ALIAS."
 
 
 class DjangoQBackend(Backend):
@@ -69,6 +73,8 @@ class DjangoQBackend(Backend):
         """Return Django-Q2's broker for these queues."""
         from .brokers import OrmBroker, RedisBroker  # noqa: PLC0415 - see push()
 
+        if not self._is_known:
+            raise InvalidTaskBackend(f"{self}: {_UNKNOWN_SCHEME}")
         if self._is_orm:
             return OrmBroker(
                 urlsplit(self._url).netloc or "default",
@@ -78,14 +84,21 @@ class DjangoQBackend(Backend):
             )
         return RedisBroker(self._url, queues)
 
+    def check(self, **kwargs: Any) -> Iterable[checks.CheckMessage]:
+        """See `Backend.check`."""
+        yield from super().check(**kwargs)
+        if not self._is_known:
+            yield checks.Error(
+                f"{self}: {_UNKNOWN_SCHEME}", id="taskbridge.django_q.E001"
+            )
+
     @property
     def _url(self) -> str:
-        url = str(self.options.get("BROKER_URL", "redis://127.0.0.1:6379/0"))
-        if urlsplit(url).scheme not in {"redis", "rediss", "unix", "orm"}:
-            raise InvalidTaskBackend(
-                f"{self}: OPTIONS['BROKER_URL'] must be a redis:// URL or orm://ALIAS."
-            )
-        return url
+        return str(self.options.get("BROKER_URL", "redis://127.0.0.1:6379/0"))
+
+    @property
+    def _is_known(self) -> bool:
+        return urlsplit(self._url).scheme in {"redis", "rediss", "unix", "orm"}
 
     @property
     def _is_orm(self) -> bool:
@@ -97,10 +110,16 @@ class DjangoQBackend(Backend):
             yield
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(
-                f"{self}: Redis did not take or answer it ({exc}). Is it up?"
+                f"{self}: Redis did not take or answer it ({exc}). Is it up at "
+                f"{_without_password(self._url)}?"
             ) from exc
         except DatabaseError as exc:
             raise BackendUnavailable(
-                f"{self}: the database did not take or answer it ({exc}). Is it up, and "
-                f"migrated?"
+                f"{self}: the database did not take or answer it ({exc}). Is it "
+                f"up, and migrated?"
             ) from exc
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

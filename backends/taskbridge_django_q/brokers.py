@@ -57,7 +57,7 @@ class RedisBroker(Broker):
         """Append what Django-Q2's scheduler fires; its group says which queue."""
         self.add(SignedPackage.loads(task)["group"], [task], None)
 
-    def dequeue(self) -> list[tuple[None, bytes]] | None:
+    def dequeue(self) -> list[tuple[None, bytes | str]] | None:
         """Wait up to a second for a package; each queue is first in its turn."""
         self._queues.rotate()
         found = self._client.blpop([_list_key(q) for q in self._queues], 1)

@@ -9,6 +9,7 @@ from django_q.humanhash import uuid
 from django_q.models import Schedule
 from django_q.signals import pre_enqueue
 from django_q.signing import SignedPackage
+
 from taskbridge.backend import Envelope
 
 from .brokers import OrmBroker, RedisBroker
@@ -24,7 +25,9 @@ OPTIONS: dict[str, Any] = {"save": False, "ack_failure": True}
 
 def push(broker: OrmBroker | RedisBroker, envelopes: Sequence[Envelope]) -> None:
     """Hand envelopes over, those of the same queue and time in one command."""
-    for (queue, due), group in groupby(envelopes, lambda e: (e.queue_name, e.run_after)):
+    for (queue, due), group in groupby(
+        envelopes, lambda e: (e.queue_name, e.run_after)
+    ):
         if due is not None and isinstance(broker, RedisBroker):
             _schedule(list(group))
         else:

@@ -9,6 +9,7 @@ from django_q.cluster import Cluster
 from django_q.conf import Conf
 from django_q.conf import logger as q_logger
 from redis.exceptions import RedisError
+
 from taskbridge.exceptions import WorkerFailed
 from taskbridge.worker import WorkerOptions
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -39,10 +40,17 @@ BACKENDS: dict[str, dict[str, Any]] = {
         "OPTIONS": {"DELIVERY": "native"},
     },
 }
+if TASKBRIDGE_BACKEND not in BACKENDS:
+    raise ImproperlyConfigured(
+        f"The environment says TASKBRIDGE_BACKEND={TASKBRIDGE_BACKEND!r}; "
+        f"it must be one of {', '.join(BACKENDS)}."
+    )
 TASKS = {"default": BACKENDS[TASKBRIDGE_BACKEND]}
 
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
+    # A project needs only the app of the library it uses, and Celery has none. Both
+    # are here, so that the environment alone can switch.
     "bookshop.apps.BackgroundTasks",
     "django_q",
     "taskbridge",
@@ -61,11 +69,29 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
+        **DATABASES["default"].get("OPTIONS", {}),
     }
 
 # Django-Q2 warns at import without these; TaskBridge's workers have their own.
 Q_CLUSTER = {"name": "bookshop", "timeout": 60, "retry": 3600}
 
 MEDIA_ROOT = BASE_DIR / "media"
+STORAGES = {
+    # A task that runs twice writes one file, not a second one by another name.
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"allow_overwrite": True},
+    },
+}
 EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
 EMAIL_FILE_PATH = BASE_DIR / "sent_mail"
+
+# Workers say on the terminal which tasks failed; on Django 6 nothing would, by default.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    # INFO, which Django 6 logs by default, is two lines for every task.
+    "loggers": {"django.tasks": {"level": "WARNING"}},
+}

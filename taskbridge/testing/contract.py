@@ -13,6 +13,8 @@ Both sides of a feature are tested: where the backend has it, it is seen in a wo
 where it does not, asking for it is refused by name and nothing is queued.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +30,7 @@ from . import tasks
 from .contract_worker import WorkerContract
 from .ledger import Ledger
 
-Enqueue = Callable[..., TaskResult[Any]]
+Enqueue = Callable[..., "TaskResult[Any]"]
 
 
 class EnqueueContract:
@@ -81,7 +83,9 @@ class EnqueueContract:
         assert backend.queue_depths()["default"] == 1
 
     @pytest.mark.parametrize(
-        "argument", [timezone.now(), {1}, float("nan"), object()], ids=lambda a: type(a).__name__
+        "argument",
+        [timezone.now(), {1}, float("nan"), object()],
+        ids=lambda a: type(a).__name__,
     )
     def test_argument_that_is_not_json_is_refused(
         self, backend: Backend, enqueue: Enqueue, argument: object
@@ -98,7 +102,9 @@ class EnqueueContract:
 
     def test_priority_out_of_range_is_refused(self, enqueue: Enqueue) -> None:
         """Django's range holds on every backend."""
-        with pytest.raises(InvalidTask, match=r"priority must be .* -100 to 100, got 101"):
+        with pytest.raises(
+            InvalidTask, match=r"priority must be .* -100 to 100, got 101"
+        ):
             enqueue(tasks.record, "a", priority=101)
 
     @pytest.mark.parametrize(
@@ -136,7 +142,10 @@ class EnqueueContract:
     ) -> None:
         """Results come in the order of the calls, positional or by keyword."""
         task = tasks.record.using(backend=self.alias)
-        calls = [(str(ledger.path), "a"), {"ledger": str(ledger.path), "key": "b"}]
+        calls: list[Any] = [
+            (str(ledger.path), "a"),
+            {"ledger": str(ledger.path), "key": "b"},
+        ]
         results = task.enqueue_many(calls)
         assert [(r.args, r.kwargs) for r in results] == [
             ([str(ledger.path), "a"], {}),

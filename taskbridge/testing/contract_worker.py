@@ -1,5 +1,7 @@
 """The part of the contract that needs worker processes; see `contract`."""
 
+from __future__ import annotations
+
 import os
 import re
 import signal
@@ -16,11 +18,11 @@ from taskbridge.backend import Backend, Envelope, Support
 from taskbridge.compat import TaskResult
 
 from . import tasks
-from .hostile import hostile_bodies
 from .harness import WorkerProcess, wait_until
+from .hostile import hostile_bodies
 from .ledger import Ledger
 
-Enqueue = Callable[..., TaskResult[Any]]
+Enqueue = Callable[..., "TaskResult[Any]"]
 StartWorker = Callable[..., WorkerProcess]
 RunBurst = Callable[..., WorkerProcess]
 
@@ -41,7 +43,9 @@ class WorkerContract:
         """Start a worker, by default until it is ready; none is left at the end."""
         started: list[WorkerProcess] = []
 
-        def start(*options: str, concurrency: int = 2, ready: bool = True) -> WorkerProcess:
+        def start(
+            *options: str, concurrency: int = 2, ready: bool = True
+        ) -> WorkerProcess:
             worker = WorkerProcess(
                 self.alias,
                 *options,
@@ -175,7 +179,9 @@ class WorkerContract:
         """Both slots work, over both queues, and no task is lost or doubled."""
         keys = [str(n) for n in range(200)]
         for n, key in enumerate(keys):
-            enqueue(tasks.record_slowly, key, 0.005, queue_name=("default", "mail")[n % 2])
+            enqueue(
+                tasks.record_slowly, key, 0.005, queue_name=("default", "mail")[n % 2]
+            )
         run_burst(concurrency=2)
         assert ledger.counts("finished") == dict.fromkeys(keys, 1)
         assert ledger.counts("started") == dict.fromkeys(keys, 1)
@@ -232,7 +238,9 @@ class WorkerContract:
             "the worker is ready again",
         )
         assert not set(before) & set(worker.descendants())
-        assert re.search(r"ended with status -9; it is started again", worker.log_text())
+        assert re.search(
+            r"ended with status -9; it is started again", worker.log_text()
+        )
         enqueue(tasks.record, "a")
         wait_until(lambda: ledger.counts("ran") == {"a": 1}, "the task has run")
 
@@ -245,7 +253,11 @@ class WorkerContract:
         wait_until(lambda: not worker.descendants(), "its processes are gone")
 
     def test_delayed_task_is_not_early(
-        self, backend: Backend, enqueue: Enqueue, start_worker: StartWorker, ledger: Ledger
+        self,
+        backend: Backend,
+        enqueue: Enqueue,
+        start_worker: StartWorker,
+        ledger: Ledger,
     ) -> None:
         """It runs once it is due, and others do not wait for it."""
         if backend.features.run_after is Support.NO:
@@ -280,4 +292,3 @@ class WorkerContract:
 
 def _envelope(body: str) -> Envelope:
     return Envelope(body=body, queue_name="default", priority=0, run_after=None)
-

@@ -169,4 +169,6 @@ def session_members(session: int) -> list[int]:
         check=True,
     )
     rows = [line.split() for line in listing.stdout.splitlines()]
-    return [int(pid) for pid, sess, stat in rows if sess == str(session) and stat[0] != "Z"]
+    return [
+        int(pid) for pid, sess, stat in rows if sess == str(session) and stat[0] != "Z"
+    ]

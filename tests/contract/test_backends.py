@@ -1,6 +1,7 @@
 """The contract, run on every backend and broker with real worker processes."""
 
 import pytest
+
 from taskbridge.testing.contract import BackendContract
 
 

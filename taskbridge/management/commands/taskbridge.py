@@ -36,7 +36,7 @@ class Command(BaseCommand):
             type=_positive_int,
             default=os.cpu_count() or 1,
             metavar="N",
-            help="tasks at once, over all queues (default: %(default)s, one for a core)",
+            help="tasks at once, over all queues (default: one a core, %(default)s)",
         )
         worker.add_argument(
             "--queues",
@@ -124,9 +124,9 @@ class Command(BaseCommand):
 
     def _write_entry(self, alias: str, entry: dict[str, Any]) -> None:
         delivery = f", {entry['delivery']} delivery" if "delivery" in entry else ""
-        self.stdout.write(self.style.MIGRATE_HEADING(
-            f"{alias}: {entry['backend']}{delivery}"
-        ))
+        self.stdout.write(
+            self.style.MIGRATE_HEADING(f"{alias}: {entry['backend']}{delivery}")
+        )
         if "error" in entry:
             self.stdout.write(self.style.ERROR(f"  {entry['error']}"))
         for queue, depth in entry.get("queues", {}).items():
@@ -164,7 +164,7 @@ def _queue_names(backend: Backend, asked: tuple[str, ...] | None) -> tuple[str, 
 
 
 def _import_task_modules() -> None:
-    """Import ``tasks`` of every installed app, so that errors show now and not later."""
+    """Import ``tasks`` of every installed app, so that errors show at the start."""
     for config in apps.get_app_configs():
         module = f"{config.name}.tasks"
         if importlib.util.find_spec(module) is None:

@@ -1,0 +1,55 @@
+"""Tasks of the unit tests; they need no queue library."""
+
+import asyncio
+
+import taskbridge
+from taskbridge import TaskContext
+
+calls: list[tuple[object, ...]] = []
+
+
+@taskbridge.task
+def add(a: int, b: int = 0) -> int:
+    """Add two numbers."""
+    calls.append((a, b))
+    return a + b
+
+
+@taskbridge.task(queue_name="mail", priority=7)
+def post(letter: str) -> None:
+    """Note a letter."""
+    calls.append((letter,))
+
+
+@taskbridge.task
+async def add_async(a: int, b: int) -> int:
+    """Add two numbers, after having been suspended."""
+    await asyncio.sleep(0)
+    calls.append((a, b))
+    return a + b
+
+
+@taskbridge.task(takes_context=True)
+def tell_context(context: TaskContext, word: str) -> str:
+    """Note the context."""
+    calls.append((context, word))
+    return word
+
+
+@taskbridge.task
+def leave(status: int) -> None:
+    """Try to end the worker."""
+    raise SystemExit(status)
+
+
+@taskbridge.task
+def break_down() -> None:
+    """Fail."""
+    raise LookupError("no such thing")
+
+
+def undecorated() -> None:
+    """Not a task."""
+
+
+renamed = taskbridge.task(undecorated)

@@ -1,0 +1,201 @@
+"""System checks, and errors about settings."""
+
+import subprocess
+import sys
+import textwrap
+
+import django
+import pytest
+from django.core import checks
+
+import taskbridge
+from taskbridge.compat import InvalidTaskBackend, task_backends
+from tests.settings import on
+
+FRAMEWORK = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
+
+
+def function() -> None:
+    """The function that the tests decorate."""
+
+
+def messages_about(settings, backend):
+    settings.TASKS = {"default": backend}
+    return [(m.id, m.msg, m.hint) for m in checks.run_checks() if "default" in m.msg]
+
+
+def test_settings_of_the_tests_are_clean():
+    assert [
+        m for m in checks.run_checks() if (m.id or "").startswith("taskbridge")
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("backend", "key", "near"),
+    [
+        ("celery", "BROKER_ULR", "BROKER_URL"),
+        ("celery", "broker_url", "BROKER_URL"),
+        ("celery", "APPLICATION", "APP"),
+        ("django_q", "RETRIES", "RETRY"),
+        ("django_q", "DELIVERIES", "DELIVERY"),
+        ("background_tasks", "POL", "POLL"),
+    ],
+)
+def test_unknown_option_is_an_error_with_the_nearest_known(
+    settings, backend, key, near
+):
+    wrong = on(backend, "redis://127.0.0.1:1/0")
+    wrong = {**wrong, "OPTIONS": {"DELIVERY": "native", key: 1}}
+    [(code, message, hint)] = messages_about(settings, wrong)
+    assert code == "taskbridge.E001"
+    assert f"does not know OPTIONS['{key}']" in message
+    assert hint.startswith(f"Did you mean {near!r}?")
+
+
+def test_option_of_wrong_type_is_an_error(settings):
+    wrong = {**on("celery", ""), "OPTIONS": {"DELIVERY": "native", "BROKER_URL": 5}}
+    (code, message, _), *_ = messages_about(settings, wrong)
+    assert code == "taskbridge.E003"
+    assert "OPTIONS['BROKER_URL'] must be a redis:// or amqp:// URL, got 5" in message
+
+
+def test_celery_app_and_url_exclude_each_other(settings):
+    wrong = on("celery", "redis://127.0.0.1:1/0")
+    wrong["OPTIONS"]["APP"] = "tests.unit.celery_app.app"
+    [(code, message, _)] = messages_about(settings, wrong)
+    assert (code, "both APP and BROKER_URL" in message) == (
+        "taskbridge.celery.E001",
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("delivery", "message"),
+    [
+        ("durable", "'durable' is not there yet in this release"),
+        ("exactly-once", "must be 'native', got 'exactly-once'"),
+    ],
+)
+def test_delivery_that_is_not_there_is_refused(settings, delivery, message):
+    backend = on("celery", "redis://127.0.0.1:1/0")
+    settings.TASKS = {"default": {**backend, "OPTIONS": {"DELIVERY": delivery}}}
+    with pytest.raises(InvalidTaskBackend, match=message):
+        task_backends["default"]
+
+
+@pytest.mark.parametrize(
+    ("backend", "url", "code", "message"),
+    [
+        (
+            "celery",
+            "orm://default",
+            "taskbridge.celery.E002",
+            "redis:// or amqp:// URL",
+        ),
+        ("celery", "", "taskbridge.celery.E002", "redis:// or amqp:// URL"),
+        (
+            "django_q",
+            "amqp://a//",
+            "taskbridge.django_q.E001",
+            "redis:// URL or orm://",
+        ),
+        ("django_q", "localhost", "taskbridge.django_q.E001", "redis:// URL or orm://"),
+    ],
+)
+def test_broker_url_of_another_library_is_refused(
+    settings, backend, url, code, message
+):
+    [(found, text, _)] = messages_about(settings, on(backend, url))
+    assert (found, message in text) == (code, True)
+    taskbridge.task(function)  # a task can be defined, so that checks get their turn
+    with pytest.raises(InvalidTaskBackend, match=message):
+        task_backends["default"].queue_depths()
+
+
+def test_policy_on_a_foreign_backend_is_a_warning_that_names_the_task(
+    settings, monkeypatch
+):
+    settings.TASKS = {
+        "default": {"BACKEND": f"{FRAMEWORK}.backends.immediate.ImmediateBackend"}
+    }
+    monkeypatch.setattr("taskbridge.checks.decorated", decorated := [])
+    task = taskbridge.task(max_attempts=5, unique="key")(function)
+    decorated.append(task)
+    assert task.enqueue().is_finished
+    found = [m for m in checks.run_checks() if m.id == "taskbridge.W001"]
+    assert [m.msg.split(": ")[1] for m in found] == [
+        "ImmediateBackend ('default') does not honour max_attempts=5.",
+        "ImmediateBackend ('default') does not honour unique='key'.",
+    ]
+
+
+def check_in_a_new_process(settings_source, blocked=()):
+    """Run `check` under other INSTALLED_APPS, or without some library."""
+    program = f"""
+    import sys
+    class Without:
+        def __init__(self, finder):
+            self.finder = finder
+        def __getattr__(self, name):
+            return getattr(self.finder, name)
+        def find_spec(self, name, path=None, target=None):
+            if name.partition(".")[0] in {tuple(blocked)!r}:
+                return None
+            return self.finder.find_spec(name, path, target)
+    sys.meta_path = [Without(finder) for finder in sys.meta_path]
+    from django.conf import settings
+    database = {{"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+    settings.configure(
+        SECRET_KEY="x", DATABASES={{"default": database}}, **{settings_source}
+    )
+    import django
+    django.setup()
+    import taskbridge  # as the tasks of any app would; it registers Django's check
+    from django.core.management import call_command
+    call_command("check")
+    """
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+BACKENDS = [
+    ("taskbridge_celery.CeleryBackend", "celery", "celery", None),
+    ("taskbridge_django_q.DjangoQBackend", "django_q", "django-q2", "django_q"),
+    (
+        "taskbridge_background_tasks.BackgroundTasksBackend",
+        "background_task",
+        "background-tasks",
+        "background_task",
+    ),
+]
+
+
+@pytest.mark.parametrize(("backend", "library", "extra", "app"), BACKENDS)
+def test_library_that_is_missing_is_told_with_its_extra(backend, library, extra, app):
+    result = check_in_a_new_process(
+        {"INSTALLED_APPS": ["taskbridge"], "TASKS": {"default": {"BACKEND": backend}}},
+        blocked=[library],
+    )
+    assert result.returncode != 0
+    assert f"pip install 'taskbridge[{extra}]'" in result.stderr
+
+
+@pytest.mark.parametrize(("backend", "library", "extra", "app"), BACKENDS)
+def test_app_that_is_missing_is_a_check_error(backend, library, extra, app):
+    result = check_in_a_new_process(
+        {"INSTALLED_APPS": [], "TASKS": {"default": {"BACKEND": backend}}}
+    )
+    assert "needs 'taskbridge' in INSTALLED_APPS" in result.stderr
+    result = check_in_a_new_process(
+        {"INSTALLED_APPS": ["taskbridge"], "TASKS": {"default": {"BACKEND": backend}}}
+    )
+    expected = (
+        f"taskbridge.E002) Backend 'default' ({backend.rpartition('.')[2]}) needs"
+    )
+    assert (f"{expected} {app!r} in INSTALLED_APPS" in result.stderr) == bool(app)
+    assert (result.returncode != 0) == bool(app)

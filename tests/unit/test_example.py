@@ -1,0 +1,281 @@
+"""The example: its tasks do their work and may run twice; the demo shows it."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.core.management import call_command
+from PIL import Image
+
+from orders import payments, warehouse
+from orders.models import Order
+from orders.samples import draw_cover
+from orders.tasks import charge, make_thumbnail, notify_warehouse, send_receipt
+from taskbridge.testing.harness import session_members, wait_until
+
+EXAMPLE = Path(__file__).parents[2] / "example"
+DEMO_DEADLINE_S = 90
+UNREACHABLE = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture
+def order(db, settings, tmp_path, monkeypatch) -> Order:
+    settings.MEDIA_ROOT = tmp_path
+    monkeypatch.setattr(payments, "ANSWERS_AFTER_S", 0)
+    monkeypatch.setattr(warehouse, "ANSWERS_AFTER_S", 0)
+    return new_order(pk=1)
+
+
+def new_order(*, pk: int) -> Order:
+    return Order.objects.create(
+        pk=pk,
+        customer_email="reader@example.org",
+        title="Emma",
+        amount_cents=1100,
+        cover=ContentFile(draw_cover("Emma", "palevioletred"), name="emma.png"),
+    )
+
+
+def test_send_receipt_mails_the_customer(order, mailoutbox):
+    send_receipt(order.pk)
+    (mail,) = mailoutbox
+    assert mail.to == ["reader@example.org"]
+    assert mail.subject == f"Your receipt for order {order.pk}"
+    assert "Emma: 11.00 EUR" in mail.body
+
+
+def test_send_receipt_twice_mails_once(order, mailoutbox):
+    send_receipt(order.pk)
+    send_receipt(order.pk)
+    assert len(mailoutbox) == 1
+
+
+def test_send_receipt_that_cannot_be_mailed_is_mailed_later(
+    order, mailoutbox, monkeypatch
+):
+    def refuse(*args, **kwargs):
+        raise ConnectionRefusedError("no mail server")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orders.tasks.send_mail", refuse)
+        with pytest.raises(ConnectionRefusedError, match="no mail server"):
+            send_receipt(order.pk)
+    order.refresh_from_db()
+    assert order.receipt_sent_at is None
+    send_receipt(order.pk)
+    assert len(mailoutbox) == 1
+
+
+def test_send_receipt_goes_to_the_queue_of_mail():
+    assert send_receipt.queue_name == "mail"
+
+
+def test_make_thumbnail_keeps_the_proportions(order):
+    make_thumbnail(order.pk)
+    order.refresh_from_db()
+    assert (order.thumbnail.width, order.thumbnail.height) == (107, 160)
+    with order.thumbnail.open() as file, Image.open(file) as image:
+        assert image.format == "PNG"
+
+
+def test_make_thumbnail_twice_leaves_one_file(order):
+    make_thumbnail(order.pk)
+    make_thumbnail(order.pk)
+    assert default_storage.listdir("thumbnails") == ([], [f"{order.pk}.png"])
+
+
+def test_make_thumbnail_leaves_other_columns_alone(order, monkeypatch):
+    """What another task wrote while the picture was made is not written over."""
+    real_open = Image.open
+
+    def charged_meanwhile(file):
+        Order.objects.update(payment_status=Order.PaymentStatus.PAID)
+        return real_open(file)
+
+    monkeypatch.setattr(Image, "open", charged_meanwhile)
+    make_thumbnail(order.pk)
+    order.refresh_from_db()
+    assert order.payment_status == Order.PaymentStatus.PAID
+
+
+def test_charge_marks_the_order_as_paid(order):
+    charge(order.pk)
+    order.refresh_from_db()
+    assert order.payment_status == Order.PaymentStatus.PAID
+
+
+def test_charge_twice_asks_the_service_once(order):
+    charge(order.pk)
+    charge(order.pk)
+    order.refresh_from_db()
+    assert order.payment_attempts == 1
+
+
+def test_charge_fails_at_first_for_every_third_order(order):
+    third = new_order(pk=3)
+    with pytest.raises(payments.PaymentServiceUnavailable, match="answer for order 3"):
+        charge(third.pk)
+    third.refresh_from_db()
+    assert third.payment_status == Order.PaymentStatus.FAILED
+    charge(third.pk)
+    third.refresh_from_db()
+    assert third.payment_status == Order.PaymentStatus.PAID
+
+
+def test_notify_warehouse_twice_announces_once(order, monkeypatch):
+    announced = []
+
+    async def announce(*, reference, title):
+        announced.append((reference, title))
+
+    monkeypatch.setattr(warehouse, "announce", announce)
+    notify_warehouse.call(order.pk)
+    notify_warehouse.call(order.pk)
+    order.refresh_from_db()
+    assert announced == [(order.pk, "Emma")]
+    assert order.warehouse_notified_at is not None
+
+
+def test_project_has_no_change_without_migration(db):
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+@pytest.fixture
+def project(tmp_path) -> "Project":
+    """A copy of the example, so that its files stay out of the repository."""
+    folder = tmp_path / "example"
+    untracked = shutil.ignore_patterns(
+        "media", "sent_mail", "db.sqlite3*", "__pycache__"
+    )
+    shutil.copytree(EXAMPLE, folder, ignore=untracked)
+    return Project(folder)
+
+
+class Project:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def manage(self, *arguments: str, **environment: str) -> tuple[int, str]:
+        """Run a command that leaves no process; return its status and output."""
+        with self.start(*arguments, **environment) as process:
+            output, _ = process.communicate(timeout=DEMO_DEADLINE_S)
+            assert session_members(process.pid) == []
+        return process.returncode, output
+
+    @contextlib.contextmanager
+    def start(
+        self, *arguments: str, **environment: str
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Start a command in a session of its own, which ends with the block."""
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", *arguments],
+            cwd=self.folder,
+            env=self._environment() | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            for pid in session_members(process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            process.wait()
+
+    def _environment(self) -> dict[str, str]:
+        ours = (
+            "DJANGO_SETTINGS_MODULE",
+            "TASKBRIDGE_BACKEND",
+            "BROKER_URL",
+            "PYTHONPATH",
+        )
+        inherited = {k: v for k, v in os.environ.items() if k not in ours}
+        database = self.folder.parent / "demo.sqlite3"
+        return inherited | {"DATABASE_URL": f"sqlite:///{database}"}
+
+
+def test_demo_runs_every_task_and_leaves_no_process(project):
+    assert project.manage("migrate", "--verbosity", "0") == (0, "")
+    status, output = project.manage("demo")
+    assert status == 0, output
+    assert "6 orders, 24 tasks. BackgroundTasksBackend" in output
+    rows = [line for line in output.splitlines() if "107 x 160" in line]
+    assert len(rows) == 6
+    assert all("sent" in row and "notified" in row for row in rows)
+    assert sum("paid" in row for row in rows) == 4
+    assert "did not answer for 3 and 6. Native delivery has no retries" in output
+    # Two processes may share a file, which Django names by the second.
+    mails = "".join(f.read_text() for f in (project.folder / "sent_mail").iterdir())
+    assert mails.count("Subject: ") == 6
+
+
+def test_demo_without_tables_says_to_migrate(project):
+    status, output = project.manage("demo")
+    assert status == 1
+    assert output == (
+        "CommandError: The database lacks tables of this project: "
+        "run `python manage.py migrate`.\n"
+    )
+
+
+@pytest.mark.parametrize("backend", ["celery", "django_q"])
+def test_demo_without_broker_says_so_in_one_line(project, backend):
+    project.manage("migrate", "--verbosity", "0")
+    status, output = project.manage(
+        "demo", TASKBRIDGE_BACKEND=backend, BROKER_URL=UNREACHABLE
+    )
+    assert status == 1
+    (line,) = output.strip().splitlines()
+    assert line.startswith("CommandError: Backend 'default' (")
+    assert "Is it up" in line
+
+
+def test_demo_without_worker_ends_at_its_deadline(project):
+    project.manage("migrate", "--verbosity", "0")
+    status, output = project.manage("demo", "--no-worker", "--timeout", "0.5")
+    assert status == 1
+    assert "Waiting for `python manage.py taskbridge worker`." in output
+    assert "was given 0.5 s; tasks not done: 24." in output
+
+
+def test_unknown_backend_names_those_there_are(project):
+    status, output = project.manage("check", TASKBRIDGE_BACKEND="rabbit")
+    assert status == 1
+    assert output.strip().endswith(
+        "ImproperlyConfigured: The environment says TASKBRIDGE_BACKEND='rabbit'; "
+        "it must be one of celery, django_q, background_tasks."
+    )
+
+
+def test_settings_of_backends_differ_in_nothing_but_tasks(project):
+    backends = ("celery", "django_q", "background_tasks")
+    printed = [
+        set(project.manage("diffsettings", TASKBRIDGE_BACKEND=name)[1].splitlines())
+        for name in backends
+    ]
+    differing = set.union(*printed) - set.intersection(*printed)
+    assert {line.split()[0] for line in differing} == {"TASKBRIDGE_BACKEND", "TASKS"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_demo_interrupted_leaves_no_process(project, number):
+    project.manage("migrate", "--verbosity", "0")
+    with project.start("demo") as process:
+        wait_until(
+            lambda: len(session_members(process.pid)) > 1, "the demo has a worker"
+        )
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=DEMO_DEADLINE_S)
+        left = session_members(process.pid)
+    assert (process.returncode, left) == (130, [])
+    assert output.endswith("Stopped. What has not been run waits in the queue.\n")

@@ -1,0 +1,159 @@
+"""The only code that runs a task, driven through the memory backend."""
+
+import logging
+
+import pytest
+from django.db import connection
+
+from taskbridge import TaskContext
+from taskbridge.compat import (
+    TaskResultStatus,
+    task_backends,
+    task_finished,
+    task_started,
+)
+from taskbridge.execution import run
+from taskbridge.testing.hostile import hostile_bodies
+from taskbridge.testing.ledger import Ledger
+from tests.unit import sample_tasks
+
+
+@pytest.fixture
+def queue():
+    backend = task_backends["default"]
+    backend.purge(backend.queues)
+    sample_tasks.calls.clear()
+    yield backend
+    backend.purge(backend.queues)
+
+
+@pytest.fixture
+def finished():
+    """Copies of (status, errors) that receivers of task_finished saw."""
+    seen = []
+
+    def receive(sender, task_result, **kwargs):
+        seen.append(task_result)
+
+    task_finished.connect(receive)
+    yield seen
+    task_finished.disconnect(receive)
+
+
+def test_task_runs_with_its_arguments(queue, finished):
+    result = sample_tasks.add.enqueue(1, b=2)
+    assert queue.run_due() == 1
+    assert sample_tasks.calls == [(1, 2)]
+    [seen] = finished
+    assert (seen.id, seen.status) == (result.id, TaskResultStatus.SUCCESSFUL)
+    assert seen.return_value == 3
+    assert (seen.attempts, seen.enqueued_at) == (1, result.enqueued_at)
+    assert seen.started_at <= seen.finished_at
+
+
+def test_async_task_is_awaited(queue, finished):
+    sample_tasks.add_async.enqueue(1, 2)
+    queue.run_due()
+    assert sample_tasks.calls == [(1, 2)]
+    assert finished[0].return_value == 3
+
+
+def test_context_comes_first(queue):
+    result = sample_tasks.tell_context.enqueue("word")
+    queue.run_due()
+    [(context, word)] = sample_tasks.calls
+    assert isinstance(context, TaskContext)
+    assert (context.attempt, context.task_result.id, word) == (1, result.id, "word")
+
+
+def test_what_using_changed_is_seen_by_the_worker(queue, finished):
+    sample_tasks.add.using(queue_name="mail", priority=9).enqueue(1)
+    queue.run_due()
+    task = finished[0].task
+    assert (task.queue_name, task.priority) == ("mail", 9)
+
+
+@pytest.mark.parametrize(
+    ("task", "args", "exception"),
+    [
+        (sample_tasks.break_down, (), LookupError),
+        (sample_tasks.leave, (0,), SystemExit),
+        (sample_tasks.add, ("a", 1), TypeError),
+        (sample_tasks.add, (1, 2, 3), TypeError),
+    ],
+)
+def test_failure_is_told_and_ends_nothing(
+    queue, finished, caplog, task, args, exception
+):
+    result = task.enqueue(*args)
+    sample_tasks.add.enqueue(1)
+    assert queue.run_due() == 2
+    failed, succeeded = finished
+    assert (failed.id, failed.status) == (result.id, TaskResultStatus.FAILED)
+    assert failed.errors[0].exception_class is exception
+    assert exception.__name__ in failed.errors[0].traceback
+    assert succeeded.status == TaskResultStatus.SUCCESSFUL
+    [record] = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert result.id in record.getMessage()
+    assert record.exc_info[0] is exception
+
+
+def test_keyboard_interrupt_goes_through(queue, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("taskbridge.execution._call", interrupt)
+    sample_tasks.add.enqueue(1)
+    with pytest.raises(KeyboardInterrupt):
+        queue.run_due()
+
+
+@pytest.mark.parametrize("signal", [task_started, task_finished])
+def test_receiver_that_fails_does_not_fail_the_task(queue, signal):
+    def receive(sender, **kwargs):
+        raise LookupError
+
+    signal.connect(receive)
+    try:
+        sample_tasks.add.enqueue(1, 2)
+        queue.run_due()
+    finally:
+        signal.disconnect(receive)
+    assert sample_tasks.calls == [(1, 2)]
+
+
+def test_refused_message_is_logged_once_and_never_runs(queue, tmp_path, caplog):
+    bodies = hostile_bodies("default", str(tmp_path / "ledger"))
+    for count, body in enumerate(bodies, start=1):
+        run(body)
+        refused = [r for r in caplog.records if r.levelno == logging.ERROR]
+        assert len(refused) == count
+        assert refused[-1].getMessage().startswith("Refused a message: ")
+    assert Ledger(tmp_path / "ledger").entries() == []
+
+
+def test_bad_message_does_not_keep_its_neighbour_from_running(queue):
+    import json
+
+    sample_tasks.add.enqueue(1, 2)
+    [good] = json.loads(queue.envelopes[0].body)
+    run(json.dumps(["forged", good]))
+    assert sample_tasks.calls == [(1, 2)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_broken_connection_does_not_reach_the_next_task(queue, monkeypatch):
+    connection.ensure_connection()
+    closed = []
+    monkeypatch.setattr(connection, "close", lambda: closed.append(True))
+    connection.close_at = 0  # older than CONN_MAX_AGE allows
+    sample_tasks.add.enqueue(1)
+    queue.run_due()
+    connection.close_at = None
+    assert closed
+
+
+def test_connections_inside_a_transaction_are_left_alone(queue, db):
+    sample_tasks.add.enqueue(1)
+    queue.run_due()
+    assert connection.in_atomic_block
