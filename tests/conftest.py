@@ -32,13 +32,13 @@ def worker_environment(transactional_db: None) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def redis_service() -> Iterator[Redis]:
     """A Redis for the whole run."""
-    yield from _service(Redis(), "TASKBRIDGE_TEST_REDIS_URL")
+    yield from _service(Redis(), "TESTS_REDIS_URL")
 
 
 @pytest.fixture(scope="session")
 def rabbitmq_service() -> Iterator[RabbitMQ]:
     """A RabbitMQ for the whole run."""
-    yield from _service(RabbitMQ(), "TASKBRIDGE_TEST_RABBITMQ_URL")
+    yield from _service(RabbitMQ(), "TESTS_RABBITMQ_URL")
 
 
 def started(service: S) -> S:
@@ -55,7 +55,6 @@ def started(service: S) -> S:
 def _service(service: S, variable: str) -> Iterator[S]:
     """Start a service and tell this process and its workers where it is."""
     started(service)
-    given = os.environ.get(variable)
     os.environ[variable] = service.url
     settings.TASKS = tasks()
     setting_changed.send(sender=None, setting="TASKS", value=settings.TASKS, enter=True)
@@ -63,8 +62,7 @@ def _service(service: S, variable: str) -> Iterator[S]:
         yield service
     finally:
         service.close()
-        if given is None:
-            del os.environ[variable]
+        del os.environ[variable]
 
 
 def _database_url() -> str:

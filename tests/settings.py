@@ -15,8 +15,8 @@ UNREACHABLE = "127.0.0.1:1"
 
 def tasks() -> dict[str, dict[str, Any]]:
     """TASKS, as the environment says where the services are."""
-    redis = os.environ.get("TASKBRIDGE_TEST_REDIS_URL", f"redis://{UNREACHABLE}/0")
-    rabbitmq = os.environ.get("TASKBRIDGE_TEST_RABBITMQ_URL", f"amqp://{UNREACHABLE}//")
+    redis = os.environ.get("TESTS_REDIS_URL", f"redis://{UNREACHABLE}/0")
+    rabbitmq = os.environ.get("TESTS_RABBITMQ_URL", f"amqp://{UNREACHABLE}//")
     return {
         "default": {
             "BACKEND": "taskbridge.testing.memory.MemoryBackend",

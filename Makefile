@@ -1,0 +1,36 @@
+# Two commands set everything up: `make bench` and `make test`.
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Never part of a name on this machine: the stamp says what is installed in VENV.
+STAMP := $(VENV)/.installed
+
+.PHONY: bench test lint unit clean
+
+bench: $(STAMP)  ## compare the three backends, native and through the bridge
+	@$(BIN)/taskbridge-bench run --quick
+
+test: $(STAMP)  ## all tests
+	@$(BIN)/python -m pytest
+
+unit: $(STAMP)  ## the tests that take seconds
+	@$(BIN)/python -m pytest tests/unit
+
+lint: $(STAMP)  ## style, types and architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mypy tests/unit/test_typing.py
+	$(BIN)/lint-imports --no-cache
+
+$(STAMP): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "TaskBridge needs Python 3.11 or newer: set PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"TaskBridge needs Python 3.11 or newer, and $(PYTHON) is {v.major}.{v.minor}: set PYTHON=...")'
+	@echo "Installing into $(VENV) (once; a minute or two) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+clean:  ## remove what `make` has made
+	rm -rf $(VENV) .benchmarks .mypy_cache .pytest_cache .ruff_cache
