@@ -10,7 +10,10 @@ from django.db import connection
 from django.test.signals import setting_changed
 
 from taskbridge.testing.services import RabbitMQ, Redis, Service, ServiceUnavailable
+from tests.example_project import project
 from tests.settings import tasks
+
+__all__ = ["project"]
 
 S = TypeVar("S", bound=Service)
 

@@ -3,11 +3,13 @@
 import importlib
 import importlib.util
 import json
+import logging
 import os
 from argparse import ArgumentTypeError
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from taskbridge.backend import Backend
@@ -78,6 +80,7 @@ class Command(BaseCommand):
         chosen = _bridge_backend(backend)
         queue_names = _queue_names(chosen, queues)
         _import_task_modules()
+        _show_errors()
         if burst:
             # A broker that is not there would keep a burst waiting for ever.
             try:
@@ -161,6 +164,15 @@ def _queue_names(backend: Backend, asked: tuple[str, ...] | None) -> tuple[str, 
             f"{backend} allows any queue (QUEUES is empty): say which with --queues."
         )
     return tuple(sorted(backend.queues))
+
+
+def _show_errors() -> None:
+    """Print errors where the project has not said what to do with them.
+
+    Django 6 logs failed tasks to a handler that is silent unless DEBUG is on.
+    """
+    if not logging.root.handlers and not settings.DEBUG:
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
 
 
 def _import_task_modules() -> None:
