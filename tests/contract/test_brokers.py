@@ -93,7 +93,7 @@ def test_table_that_is_missing_is_told(alias: str) -> None:
 def test_broker_that_was_started_again_takes_the_next_task(
     backend: str,
     service: type[Redis | RabbitMQ],
-    many: bool,  # noqa: FBT001
+    many: bool,
     start_again: Callable[[type[Redis | RabbitMQ]], Redis | RabbitMQ],
 ) -> None:
     """A pooled connection that broke meanwhile is not the caller's trouble."""
