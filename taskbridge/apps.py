@@ -11,5 +11,12 @@ class TaskbridgeConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the checks."""
+        """Register the checks, and make every backend of TASKS once.
+
+        A backend may have to register something before a worker that is not ours
+        starts: `celery -A project worker` must know the task that carries envelopes.
+        """
         from . import checks  # noqa: F401, PLC0415 - needs the settings
+        from .compat import task_backends  # noqa: PLC0415 - the same
+
+        task_backends.all()

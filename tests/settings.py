@@ -23,13 +23,14 @@ def tasks() -> dict[str, dict[str, Any]]:
             "QUEUES": QUEUES,
         },
         "background_tasks": BACKENDS["background_tasks"],
+        "celery_app": {
+            **BACKENDS["celery"],
+            "OPTIONS": {"DELIVERY": "native", "APP": "tests.celery_project.app"},
+        },
         "celery_redis": on("celery", redis),
         "celery_rabbitmq": on("celery", rabbitmq),
         "django_q_redis": on("django_q", redis),
         "django_q_orm": on("django_q", "orm://default"),
-        "celery_redis_down": on("celery", f"redis://{UNREACHABLE}/0"),
-        "celery_rabbitmq_down": on("celery", f"amqp://{UNREACHABLE}//"),
-        "django_q_redis_down": on("django_q", f"redis://{UNREACHABLE}/0"),
     }
 
 

@@ -45,6 +45,15 @@ class CeleryBackend(Backend):
         "CONSUMER_TIMEOUT": Option(types=int, description="seconds (RabbitMQ)"),
     }
 
+    def __init__(self, alias: str, params: dict[str, Any]) -> None:
+        super().__init__(alias, params)
+        if "APP" in self.options:
+            # Registers our task, also for a worker that is started as `celery -A`.
+            try:
+                celery_app.project_app(self.options["APP"])
+            except (ImportError, TypeError) as exc:
+                raise InvalidTaskBackend(f"{self}: OPTIONS['APP']: {exc}") from exc
+
     @property
     def app(self) -> Celery:
         """The Celery app that messages go through."""

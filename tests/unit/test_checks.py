@@ -61,7 +61,7 @@ def test_option_of_wrong_type_is_an_error(settings):
 
 def test_celery_app_and_url_exclude_each_other(settings):
     wrong = on("celery", "redis://127.0.0.1:1/0")
-    wrong["OPTIONS"]["APP"] = "tests.unit.celery_app.app"
+    wrong["OPTIONS"]["APP"] = "tests.celery_project.app"
     [(code, message, _)] = messages_about(settings, wrong)
     assert (code, "both APP and BROKER_URL" in message) == (
         "taskbridge.celery.E001",
