@@ -15,7 +15,7 @@ import redis
 from django.db import close_old_connections
 from django.db.models import Count, QuerySet
 from django.utils import timezone
-from django_q.brokers import Broker
+from django_q.brokers import orm, redis_broker
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
 from redis.backoff import NoBackoff
@@ -37,7 +37,7 @@ def redis_client(url: str) -> redis.Redis:
     return redis.Redis.from_url(url, **options)
 
 
-class RedisBroker(Broker):
+class RedisBroker(redis_broker.Redis):
     """Lists in Redis, by the names that Django-Q2's own broker gives them."""
 
     def __init__(self, url: str, queues: Collection[str]) -> None:
@@ -68,7 +68,7 @@ class RedisBroker(Broker):
         return {queue: self._client.llen(_list_key(queue)) for queue in queues}
 
     def queue_size(self) -> int:
-        """Count what waits, for Django-Q2."""
+        """Count what can be taken now."""
         return sum(self.depths(self._queues).values())
 
     def purge(self, queues: Collection[str]) -> int:
@@ -81,31 +81,8 @@ class RedisBroker(Broker):
                 removed += pipeline.execute()[0]
         return removed
 
-    def ping(self) -> bool:
-        """Whether Redis answers."""
-        return bool(self._client.ping())
 
-    def info(self) -> str:
-        """Name the broker, for Django-Q2's monitor."""
-        return "Redis (TaskBridge)"
-
-    # Statistics stay where Django-Q2's own monitor looks for them.
-
-    def set_stat(self, key: str, value: str, timeout: int) -> None:
-        """Keep a statistic of a cluster for `timeout` seconds."""
-        self._client.set(key, value, timeout)
-
-    def get_stat(self, key: str) -> Any:
-        """Return a statistic of a cluster."""
-        return self._client.get(key)
-
-    def get_stats(self, pattern: str) -> Any:
-        """Return the statistics of all clusters."""
-        keys = self._client.keys(pattern)
-        return self._client.mget(keys) if keys else None
-
-
-class OrmBroker(Broker):
+class OrmBroker(orm.ORM):
     """Rows of Django-Q2's OrmQ; ``lock`` is when a row can be taken (again)."""
 
     def __init__(
@@ -149,30 +126,13 @@ class OrmBroker(Broker):
         due = self._rows().filter(key__in=self._queues, lock__lt=timezone.now())
         return due.count()
 
-    def lock_size(self) -> int:
-        """Count what is delayed or not yet acknowledged, for Django-Q2."""
-        later = self._rows().filter(key__in=self._queues, lock__gte=timezone.now())
-        return later.count()
-
     def purge(self, queues: Collection[str]) -> int:
         """Drop every row of these queues; return how many."""
         return int(self._rows().filter(key__in=queues).delete()[0])
 
-    def acknowledge(self, task_id: int) -> None:
-        """Remove a row that was run."""
-        self._rows().filter(pk=task_id).delete()
-
-    def fail(self, task_id: int) -> None:
-        """Remove a row that Django-Q2 cannot read."""
-        self.acknowledge(task_id)
-
-    def ping(self) -> bool:
-        """Say yes: a database that is away shows when it is used."""
-        return True
-
-    def info(self) -> str:
-        """Name the broker, for Django-Q2's monitor."""
-        return f"ORM {self._database} (TaskBridge)"
+    def get_connection(self, list_key: str | None = None) -> QuerySet[OrmQ]:
+        """Return the rows, for Django-Q2."""
+        return self._rows()
 
     def _rows(self) -> QuerySet[OrmQ]:
         return OrmQ.objects.using(self._database)
