@@ -2,8 +2,15 @@
 
 import asyncio
 
+import django
+
 import taskbridge
 from taskbridge import TaskContext
+
+if django.VERSION >= (6, 0):
+    from django.tasks import task as django_task
+else:
+    from django_tasks import task as django_task
 
 calls: list[tuple[object, ...]] = []
 
@@ -46,6 +53,12 @@ def leave(status: int) -> None:
 def break_down() -> None:
     """Fail."""
     raise LookupError("no such thing")
+
+
+@django_task
+def plain(a: int) -> None:
+    """Note a number; a task of Django's own decorator."""
+    calls.append((a,))
 
 
 def undecorated() -> None:

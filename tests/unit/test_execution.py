@@ -58,6 +58,12 @@ def test_async_task_is_awaited(queue, finished):
     assert finished[0].return_value == 3
 
 
+def test_task_of_djangos_own_decorator_runs(queue):
+    sample_tasks.plain.enqueue(1)
+    queue.run_due()
+    assert sample_tasks.calls == [(1,)]
+
+
 def test_context_comes_first(queue):
     result = sample_tasks.tell_context.enqueue("word")
     queue.run_due()

@@ -14,11 +14,6 @@ from taskbridge.compat import task_backends
 from taskbridge.testing.memory import MemoryBackend
 from tests.unit import sample_tasks
 
-if django.VERSION >= (6, 0):
-    from django.tasks import task as django_task
-else:
-    from django_tasks import task as django_task
-
 
 def function() -> None:
     """The function that the tests decorate."""
@@ -48,8 +43,7 @@ def test_call_runs_the_function_here():
 
 
 def test_plain_django_task_becomes_a_bridge_task():
-    task = django_task(sample_tasks.undecorated)
-    assert isinstance(task, Task)
+    assert isinstance(sample_tasks.plain, Task)
 
 
 @pytest.mark.parametrize(

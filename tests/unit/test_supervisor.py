@@ -1,0 +1,133 @@
+"""The supervisor, with a stub for a worker; real workers are in tests/contract."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from taskbridge.testing.harness import session_members, wait_until
+
+PROGRAM = """
+import os, signal
+import django
+from django.conf import settings
+settings.configure(
+    SECRET_KEY="x",
+    INSTALLED_APPS=["taskbridge"],
+    TASKS={"default": {"BACKEND": "tests.unit.stub_backend.StubBackend"}},
+)
+django.setup()
+from django.core.management import call_command
+from taskbridge import worker
+worker.RESTART_PAUSES_S = (0.1,)
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Start a supervisor of the stub; nothing of it is left at the end."""
+    started = []
+
+    def start(stub, *options, before=""):
+        log = (tmp_path / "log").open("w")
+        call = f"call_command('taskbridge', 'worker', *{options!r})"
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-W", "ignore", "-c"),
+                f"{PROGRAM}{before}\n{call}",
+            ],
+            env={
+                **os.environ,
+                "STUB": stub,
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            },
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        started.append((process, log))
+        return process
+
+    yield start
+    for process, log in started:
+        for pid in session_members(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        process.wait()
+        log.close()
+
+
+@pytest.fixture
+def output(tmp_path):
+    return (tmp_path / "log").read_text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stop_signal_ends_the_worker_with_status_0(start, output, number):
+    process = start("sleep")
+    wait_until(lambda: "worker ready" in output(), "the worker is ready")
+    process.send_signal(number)
+    # The stub has no handler: it dies of SIGTERM, as a worker does that has not begun.
+    assert process.wait(20) == 0
+    assert session_members(process.pid) == []
+
+
+def test_stop_signal_just_before_the_fork_is_not_lost(start):
+    before = """
+real_fork = os.fork
+def fork():
+    os.kill(os.getpid(), signal.SIGTERM)
+    return real_fork()
+os.fork = fork
+"""
+    process = start("sleep", before=before)
+    assert process.wait(20) == 0
+
+
+def test_stop_signal_in_the_pause_before_a_restart_ends_it(start, output):
+    process = start("fail", before="worker.RESTART_PAUSES_S = (600,)")
+    wait_until(lambda: "started again in 600 s" in output(), "it pauses")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def test_worker_that_fails_is_started_again_and_again(start, output):
+    process = start("fail")
+    wait_until(lambda: output().count("The stub failed.") >= 3, "it failed three times")
+    assert "ended with status 1; it is started again" in output()
+    assert process.poll() is None
+
+
+@pytest.mark.parametrize("stub", ["fail", "crash"])
+def test_burst_that_fails_has_status_1(start, output, stub):
+    assert start(stub, "--burst").wait(20) == 1
+    assert ("The stub failed." in output()) == (stub == "fail")
+    assert ("LookupError: a bug of an adapter" in output()) == (stub == "crash")
+
+
+def test_burst_that_ends_well_has_status_0(start):
+    assert start("return", "--burst").wait(20) == 0
+
+
+def test_what_a_worker_leaves_behind_is_killed(start):
+    process = start("leave-child", "--burst")
+    assert process.wait(20) == 0
+    assert session_members(process.pid) == []
+
+
+def test_worker_that_ignores_sigterm_is_killed_at_the_timeout(start, output):
+    process = start("ignore", "--graceful-timeout", "0.2")
+    wait_until(lambda: "ignoring" in output(), "the worker ignores SIGTERM")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 1
+    assert output().count("is killed; tasks that were running are cut off") == 1
+
+
+def test_thread_from_before_the_fork_is_told(start, output):
+    before = """
+import threading, time
+threading.Thread(target=time.sleep, args=(60,), daemon=True, name="early").start()
+"""
+    assert start("return", "--burst", before=before).wait(20) == 0
+    assert "Threads run before the worker forks (early)" in output()
