@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import secrets
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.core import checks
 from django.utils import timezone
-from django.utils.crypto import get_random_string
 
 from . import message
 from .compat import (
@@ -220,7 +220,7 @@ class Backend(BaseTaskBackend):
         try:
             return TaskResult(
                 task=task,
-                id=get_random_string(32),
+                id=secrets.token_hex(16),
                 status=TaskResultStatus.READY,
                 enqueued_at=timezone.now(),
                 started_at=None,

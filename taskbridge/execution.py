@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from traceback import format_exception
 from typing import Any
 
@@ -111,14 +111,19 @@ def _load(message: Message) -> TaskResult[Any]:
 
 def _as_enqueued(task: DjangoTask[Any, Any], message: Message) -> DjangoTask[Any, Any]:
     """Return the task with what `using()` had changed."""
-    changes: dict[str, Any] = {
-        name: getattr(message, name)
-        for name in ("backend", "queue_name", "priority")
-        if getattr(message, name) != getattr(task, name)
-    }
+    place = (message.backend, message.queue_name, message.priority)
+    if place != (task.backend, task.queue_name, task.priority):
+        task = _in_place(task, *place)
     if message.run_after is not None:
-        changes["run_after"] = datetime.fromisoformat(message.run_after)
-    return task.using(**changes) if changes else task
+        task = task.using(run_after=datetime.fromisoformat(message.run_after))
+    return task
+
+
+@lru_cache(maxsize=1024)  # using() checks the whole task anew, for every message
+def _in_place(
+    task: DjangoTask[Any, Any], backend: str, queue_name: str, priority: int
+) -> DjangoTask[Any, Any]:
+    return task.using(backend=backend, queue_name=queue_name, priority=priority)
 
 
 def _run_between_connections(result: TaskResult[Any]) -> None:

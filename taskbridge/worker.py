@@ -1,5 +1,6 @@
 """Supervises the worker of one backend: starts, stops and restarts its process."""
 
+import atexit
 import contextlib
 import ctypes
 import logging
@@ -135,7 +136,10 @@ class _Child:
         signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         pid = os.fork()
         if pid == 0:
-            os._exit(_run_child(alias, options, parent))
+            status = _run_child(alias, options, parent)
+            # As any process that ends: billiard, for one, removes its directory here.
+            atexit._run_exitfuncs()  # noqa: SLF001 - sys.exit() would unwind the parent
+            os._exit(status)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
         with contextlib.suppress(OSError):  # the child does it too; either may be first
             os.setpgid(pid, pid)

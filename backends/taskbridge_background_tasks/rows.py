@@ -28,19 +28,20 @@ class Rows:
 
     def insert(self, envelopes: Sequence[Envelope]) -> None:
         """Add a row for each envelope, in one statement for each 1,000."""
-        Row.objects.bulk_create(
-            [
-                Row.objects.new_task(
-                    NATIVE_TASK,
-                    args=(envelope.body,),
-                    run_at=envelope.run_after,
-                    priority=self._native_priority(envelope.priority),
-                    queue=envelope.queue_name,
-                )
-                for envelope in envelopes
-            ],
-            batch_size=1000,
-        )
+        rows = [
+            Row.objects.new_task(
+                NATIVE_TASK,
+                args=(envelope.body,),
+                run_at=envelope.run_after,
+                priority=self._native_priority(envelope.priority),
+                queue=envelope.queue_name,
+            )
+            for envelope in envelopes
+        ]
+        if len(rows) == 1:
+            rows[0].save(force_insert=True)  # bulk_create() adds BEGIN and COMMIT
+        else:
+            Row.objects.bulk_create(rows, batch_size=1000)
 
     def waiting(self) -> QuerySet[Row]:
         """Our rows that nobody has claimed, due or not."""

@@ -21,6 +21,9 @@ from django_q.signing import SignedPackage
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+LOOK_AHEAD = 50
+LOOK_AHEAD_FOR_S = 0.5
+
 CONNECT_TIMEOUT_S = 2
 ANSWER_TIMEOUT_S = 4
 
@@ -92,28 +95,41 @@ class OrmBroker(orm.ORM):
         self._queues = list(queues)
         self._retry_s = retry_s
         self._poll_s = poll_s
+        self._ahead: deque[OrmQ] = deque()
+        self._ahead_until = 0.0
         super().__init__(",".join(queues))
 
     def add(self, queue: str, packages: Sequence[str], due: datetime | None) -> None:
         """Insert packages, in one statement for each 1,000."""
         lock = due or timezone.now()
-        self._rows().bulk_create(
-            [OrmQ(key=queue, payload=package, lock=lock) for package in packages],
-            batch_size=1000,
-        )
+        rows = [OrmQ(key=queue, payload=package, lock=lock) for package in packages]
+        if len(rows) == 1:
+            # bulk_create() adds BEGIN and COMMIT.
+            rows[0].save(using=self._database, force_insert=True)
+        else:
+            self._rows().bulk_create(rows, batch_size=1000)
 
     def dequeue(self) -> list[tuple[int, str]] | None:
         """Claim the oldest row that is due; sleep a little if there is none."""
-        close_old_connections()
-        now = timezone.now()
-        # Ordered by key: the oldest first, and the scan ends at the first match.
-        due = self._rows().filter(key__in=self._queues, lock__lt=now).order_by("pk")
-        for row in due[:1]:
-            again = now + timedelta(seconds=self._retry_s)
-            claimed = self._rows().filter(pk=row.pk, lock=row.lock).update(lock=again)
-            return [(row.pk, row.payload)] if claimed else None
+        self._look_ahead()
+        while self._ahead:
+            row = self._ahead.popleft()
+            again = timezone.now() + timedelta(seconds=self._retry_s)
+            if self._rows().filter(pk=row.pk, lock=row.lock).update(lock=again):
+                return [(row.pk, row.payload)]
         time.sleep(self._poll_s)
         return None
+
+    def _look_ahead(self) -> None:
+        """Read the next rows, if there are none; reading claims nothing."""
+        if self._ahead and time.monotonic() < self._ahead_until:
+            return
+        close_old_connections()
+        now = timezone.now()
+        # Ordered by key: the oldest first, and the scan ends at the last one wanted.
+        due = self._rows().filter(key__in=self._queues, lock__lt=now).order_by("pk")
+        self._ahead = deque(due[:LOOK_AHEAD])
+        self._ahead_until = time.monotonic() + LOOK_AHEAD_FOR_S
 
     def depths(self, queues: Collection[str]) -> dict[str, int]:
         """Count the rows of each queue: waiting, delayed, and not yet acknowledged."""

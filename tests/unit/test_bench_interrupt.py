@@ -74,6 +74,7 @@ def test_cli_interrupted_leaves_nothing(tmp_path: Path, number: signal.Signals):
         # With seed 1 native is first: two processes, each of a group of its own.
         family = wait_for_pool(command, slots=2)
         port = redis_port(family)
+        time.sleep(4)  # into the rounds: any moment must do
 
         command.send_signal(number)
         _, stderr = command.communicate(timeout=30)

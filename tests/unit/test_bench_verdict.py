@@ -245,3 +245,31 @@ def test_runner_after_its_deadline_measures_nothing_more(
 
     with pytest.raises(DeadlineExceeded, match="The 60 s of the run are over"):
         runner.run(BLOCK, cast("BenchmarkFixture", FakeBenchmark()))
+
+
+def test_runner_interrupted_block_is_not_stored(
+    library: Library, runner: Runner, monkeypatch: pytest.MonkeyPatch
+):
+    def interrupt(key: int) -> int:
+        raise KeyboardInterrupt
+
+    library.times = interrupt
+    monkeypatch.setattr(Contender, "calls", lambda self: library.calls)
+    benchmark = FakeBenchmark()
+
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(BLOCK, cast("BenchmarkFixture", benchmark))
+
+    assert benchmark.has_error
+
+
+def test_runner_measured_block_is_stored(
+    library: Library, runner: Runner, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Contender, "calls", lambda self: library.calls)
+    benchmark = FakeBenchmark()
+
+    runner.run(BLOCK, cast("BenchmarkFixture", benchmark))
+
+    assert not benchmark.has_error
+    assert runner.failures == []

@@ -1,0 +1,1 @@
+"""Measures queue libraries by their own API (native) and through TaskBridge."""

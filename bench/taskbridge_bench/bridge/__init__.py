@@ -1,0 +1,1 @@
+"""The bridge lane: one task for all libraries, through TaskBridge."""

@@ -1,0 +1,130 @@
+"""The worker processes: one contender's at a time, and none left behind."""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from taskbridge.testing.services.process import Guard, ServerProcess
+
+from .contenders import Contender
+
+STOP_S = 10.0
+"""How long a worker may take to end after SIGTERM, before SIGKILL."""
+LOG_TAIL_LINES = 5
+MARK = "TASKBRIDGE_BENCH_RUN"
+"""A variable in the environment of all that a run starts."""
+
+
+class WorkerEnded(Exception):  # noqa: N818 - see WrongExecution
+    """A worker process ended although nobody asked it to."""
+
+
+class Workers:
+    """Starts and stops the workers of contenders, never two contenders' at once.
+
+    Two, the idle one stopped by SIGSTOP, would save the seconds that a start takes. But
+    a process that is frozen just after its last task may hold SQLite's write lock, and
+    one left running polls: both disturb the other lane.
+
+    Args:
+        directory: for their log files.
+        guard: ends them should this process be killed.
+        environ: their environment.
+        uninterrupted: keeps back exceptions from signals while a process starts.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        guard: Guard,
+        environ: Mapping[str, str],
+        uninterrupted: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._directory = directory
+        self._guard = guard
+        self._uninterrupted = uninterrupted
+        self._environ = dict(environ)
+        self._processes: list[ServerProcess] = []
+        self._contender: Contender | None = None
+
+    @property
+    def contender(self) -> Contender | None:
+        """Whose workers run."""
+        return self._contender
+
+    def start(self, contender: Contender) -> None:
+        """Start the workers of a contender; none must run."""
+        assert self._contender is None  # noqa: S101 - the caller's duty
+        self._contender = contender
+        self._log.unlink(missing_ok=True)
+        environ = {**self._environ, **contender.environ}
+        for arguments in contender.workers:
+            with self._uninterrupted():
+                process = ServerProcess(
+                    [sys.executable, *arguments],
+                    directory=self._directory,
+                    log=self._log,
+                    guard=self._guard,
+                    environ=environ,
+                    guard_signal=signal.SIGTERM,
+                )
+                self._processes.append(process)
+
+    def check(self) -> None:
+        """Raise if a worker has ended.
+
+        Raises:
+            WorkerEnded: with the end of its log.
+        """
+        for process in self._processes:
+            if not process.running:
+                status = process.wait(0)
+                raise WorkerEnded(f"It ended with status {status}. {self.log_tail()}")
+
+    def stop(self) -> None:
+        """End the workers and all their processes: SIGTERM, and SIGKILL in time."""
+        if self._contender is None:
+            return
+        with self._uninterrupted():
+            for process in self._processes:
+                if process.running:
+                    os.kill(process.pid, signal.SIGTERM)
+            end = time.monotonic() + STOP_S
+            for process in self._processes:
+                # Not process.stop(): a second SIGTERM means "at once" to most.
+                process.wait(max(end - time.monotonic(), 0))
+                process.kill()
+            _kill_marked(self._environ[MARK])
+            self._processes.clear()
+            self._contender = None
+
+    def log_tail(self) -> str:
+        """Return the end of the log of the workers that run or ran last."""
+        lines: list[str] = []
+        with contextlib.suppress(OSError):
+            lines = self._log.read_text(errors="replace").splitlines()
+        tail = "\n".join(lines[-LOG_TAIL_LINES:])
+        return f"The end of its log:\n{tail}" if tail else "Its log is empty."
+
+    @property
+    def _log(self) -> Path:
+        return self._directory / "worker.log"
+
+
+def _kill_marked(mark: str) -> None:
+    """Kill what left the process group of its worker and outlived it (Linux only).
+
+    The supervisor of TaskBridge gives its child a group of its own; if the supervisor
+    had to be killed, the child's pool may remain.
+    """
+    wanted = f"{MARK}={mark}".encode()
+    for entry in Path("/proc").glob("[0-9]*/environ"):
+        pid = int(entry.parent.name)
+        with contextlib.suppress(OSError):
+            if pid != os.getpid() and wanted in entry.read_bytes().split(b"\0"):
+                os.kill(pid, signal.SIGKILL)
