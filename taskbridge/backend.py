@@ -162,13 +162,13 @@ class Backend(BaseTaskBackend):
         Raises:
             InvalidTask: naming the task, the option and this backend.
         """
-        asked_for = {
-            "run_after": f"run_after={task.run_after}" if task.run_after else "",
-            "priority": f"priority={task.priority}" if task.priority else "",
-            **asked_policy(task),
-        }
+        asked_for = asked_policy(task)
+        if task.run_after:
+            asked_for["run_after"] = f"run_after={task.run_after}"
+        if task.priority:
+            asked_for["priority"] = f"priority={task.priority}"
         for feature, asked in asked_for.items():
-            if asked and getattr(self.features, feature) is Support.NO:
+            if getattr(self.features, feature) is Support.NO:
                 raise InvalidTask(
                     f"Task {task.module_path!r}: {self} cannot honour "
                     f"{asked} in {self.delivery} delivery."

@@ -21,6 +21,9 @@ from .exceptions import InvalidMessage
 SALT = "taskbridge.message"
 VERSION = 1
 
+# json.dumps() would make an encoder for every call with other than its defaults.
+_encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
@@ -71,9 +74,7 @@ def sign(message: Message) -> str:
         ValueError: it holds a float that JSON has no word for (NaN, Infinity).
     """
     fields = {name: getattr(message, name) for name in Message.__slots__}
-    return _signer().sign(
-        json.dumps({"v": VERSION, **fields}, allow_nan=False, separators=(",", ":"))
-    )
+    return _signer().sign(_encode({"v": VERSION, **fields}))
 
 
 def verify(signed: str) -> Message:
@@ -98,7 +99,7 @@ def verify(signed: str) -> Message:
 
 def pack(signed: Sequence[str]) -> str:
     """Return the body that carries these signed messages."""
-    return json.dumps(signed, separators=(",", ":"))
+    return _encode(signed)
 
 
 def unpack(body: object) -> list[str]:

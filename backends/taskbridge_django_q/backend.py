@@ -1,7 +1,10 @@
 """`DjangoQBackend`: messages to and from Django-Q2 1.11."""
 
+from __future__ import annotations
+
 import contextlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -51,7 +54,7 @@ class DjangoQBackend(Backend):
         from . import packages  # noqa: PLC0415 - models need the app registry
 
         with self._translated_errors():
-            packages.push(self.broker(), envelopes)
+            packages.push(self._sender, envelopes)
 
     def run_worker(self, options: WorkerOptions) -> None:
         """See `Backend.run_worker`."""
@@ -69,7 +72,7 @@ class DjangoQBackend(Backend):
         with self._translated_errors():
             return self.broker().purge(queue_names)
 
-    def broker(self, queues: Collection[str] = ()) -> "OrmBroker | RedisBroker":
+    def broker(self, queues: Collection[str] = ()) -> OrmBroker | RedisBroker:
         """Return Django-Q2's broker for these queues."""
         from .brokers import OrmBroker, RedisBroker  # noqa: PLC0415 - see push()
 
@@ -91,6 +94,10 @@ class DjangoQBackend(Backend):
             yield checks.Error(
                 f"{self}: {_UNKNOWN_SCHEME}", id="taskbridge.django_q.E001"
             )
+
+    @cached_property
+    def _sender(self) -> OrmBroker | RedisBroker:
+        return self.broker()
 
     @property
     def _url(self) -> str:

@@ -1,11 +1,11 @@
 """Packages, the signed pickles that Django-Q2 1.11 runs, around our envelopes."""
 
+import secrets
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
 from django.utils import timezone
-from django_q.humanhash import uuid
 from django_q.models import Schedule
 from django_q.signals import pre_enqueue
 from django_q.signing import SignedPackage
@@ -39,10 +39,9 @@ def package(body: str) -> str:
 
     It is what ``django_q.tasks.async_task`` makes, which cannot hand over several.
     """
-    name, task_id = uuid()
     task = {
-        "id": task_id,
-        "name": name,
+        "id": secrets.token_hex(16),
+        "name": "taskbridge",
         "func": NATIVE_TASK,
         "args": (body,),
         "kwargs": {},
