@@ -13,8 +13,8 @@ class TaskbridgeConfig(AppConfig):
     def ready(self) -> None:
         """Register the checks, and make every backend of TASKS once.
 
-        A backend may have to register something before a worker that is not ours
-        starts: `celery -A project worker` must know the task that carries envelopes.
+        Making one imports its adapter, which may have to register something before a
+        worker that is not ours starts: `celery -A project worker` must know our task.
         """
         from . import checks  # noqa: F401, PLC0415 - needs the settings
         from .compat import task_backends  # noqa: PLC0415 - the same

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+from contextvars import copy_context
 from datetime import datetime
 from functools import cache, lru_cache
 from traceback import format_exception
@@ -35,9 +37,9 @@ logger = logging.getLogger("taskbridge")
 def run(body: object) -> None:
     """Run the tasks in the body of an envelope, one after the other.
 
-    It never raises, except KeyboardInterrupt: a task that fails is reported by the
-    signal ``task_finished`` (Django logs it as an error), a message that is not ours is
-    refused and logged. Either way the queue library may acknowledge it.
+    It never raises, except KeyboardInterrupt where Ctrl-C means it. A task that fails
+    is reported by the signal ``task_finished`` (Django logs it as an error); a message
+    that is not ours is refused and logged. Either way the library may acknowledge it.
 
     Args:
         body: what `Backend.push` was given as ``Envelope.body``.
@@ -73,31 +75,26 @@ def _load(message: Message) -> TaskResult[Any]:
     Raises:
         InvalidMessage: the path is no Task here, or the backend is not in TASKS.
     """
-    try:
-        task = import_string(message.task)
-    except Exception as exc:
-        raise InvalidMessage(
-            f"Message {message.id} names {message.task!r}, which cannot be imported."
-        ) from exc
-    if not isinstance(task, DjangoTask):
-        raise InvalidMessage(
-            f"Message {message.id} names {message.task!r}, which is not a Task."
-        )
     if message.backend not in task_backends.settings:
         raise InvalidMessage(
             f"Message {message.id} is for backend {message.backend!r}, not in TASKS."
         )
     try:
-        task = _as_enqueued(task, message)
-    except InvalidTask as exc:
+        task = _task_in_place(
+            message.task, message.backend, message.queue_name, message.priority
+        )
+        if message.run_after is not None:
+            task = task.using(run_after=datetime.fromisoformat(message.run_after))
+        enqueued_at = datetime.fromisoformat(message.enqueued_at)
+    except (InvalidTask, ValueError) as exc:
         raise InvalidMessage(
-            f"Message {message.id} asks for what TASKS does not allow here: {exc}"
+            f"Message {message.id} asks for what is not possible here: {exc}"
         ) from exc
     return TaskResult(
         task=task,
         id=message.id,
         status=TaskResultStatus.READY,
-        enqueued_at=datetime.fromisoformat(message.enqueued_at),
+        enqueued_at=enqueued_at,
         started_at=None,
         finished_at=None,
         last_attempted_at=None,
@@ -109,20 +106,23 @@ def _load(message: Message) -> TaskResult[Any]:
     )
 
 
-def _as_enqueued(task: DjangoTask[Any, Any], message: Message) -> DjangoTask[Any, Any]:
-    """Return the task with what `using()` had changed."""
-    place = (message.backend, message.queue_name, message.priority)
-    if place != (task.backend, task.queue_name, task.priority):
-        task = _in_place(task, *place)
-    if message.run_after is not None:
-        task = task.using(run_after=datetime.fromisoformat(message.run_after))
-    return task
-
-
-@lru_cache(maxsize=1024)  # using() checks the whole task anew, for every message
-def _in_place(
-    task: DjangoTask[Any, Any], backend: str, queue_name: str, priority: int
+@lru_cache(maxsize=1024)  # using() checks the whole task anew
+def _task_in_place(
+    path: str, backend: str, queue_name: str, priority: int
 ) -> DjangoTask[Any, Any]:
+    """Return the task at a path, with what `using()` had changed."""
+    try:
+        task = import_string(path)
+    except BaseException as exc:  # a module may even call sys.exit()
+        raise InvalidMessage(f"A message names {path!r}; it does not import.") from exc
+    if not isinstance(task, DjangoTask):
+        raise InvalidMessage(f"A message names {path!r}, which is not a Task.")
+    if (backend, queue_name, priority) == (
+        task.backend,
+        task.queue_name,
+        task.priority,
+    ):
+        return task
     return task.using(backend=backend, queue_name=queue_name, priority=priority)
 
 
@@ -132,7 +132,8 @@ def _run_between_connections(result: TaskResult[Any]) -> None:
     reset_queries()
     close_old_connections()
     try:
-        _run_task(result)
+        # Nor does it leave a language, or another context variable, to the next one.
+        copy_context().run(_run_task, result)
     finally:
         close_old_connections()
 
@@ -150,13 +151,13 @@ def _run_task(result: TaskResult[Any]) -> None:
     task_started.send_robust(sender, task_result=result)
     try:
         return_value = _call(result)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as exc:  # noqa: BLE001 - SystemExit must not end the worker
+    except BaseException as exc:  # SystemExit must not end the worker
         _set(result, status=TaskResultStatus.FAILED, finished_at=timezone.now())
         result.errors.append(_task_error(exc))
         # Inside the handler, since Django's receiver logs the current exception.
         task_finished.send_robust(sender, task_result=result)
+        if isinstance(exc, KeyboardInterrupt) and _listens_to_ctrl_c():
+            raise
     else:
         _set(
             result,
@@ -169,7 +170,17 @@ def _run_task(result: TaskResult[Any]) -> None:
 
 def _call(result: TaskResult[Any]) -> Any:
     context = (TaskContext(task_result=result),) if result.task.takes_context else ()
-    return normalize_json(result.task.call(*context, *result.args, **result.kwargs))
+    pid = os.getpid()
+    try:
+        return normalize_json(result.task.call(*context, *result.args, **result.kwargs))
+    finally:
+        if os.getpid() != pid:
+            os._exit(1)  # a fork that the task did not end must not become a worker
+
+
+def _listens_to_ctrl_c() -> bool:
+    """Whether somebody may have pressed it; workers leave SIGINT to the supervisor."""
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def _task_error(exc: BaseException) -> TaskError:

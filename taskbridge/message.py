@@ -85,16 +85,21 @@ def verify(signed: str) -> Message:
             this release does not read.
     """
     try:
-        fields = json.loads(_signer().unsign(signed))
-    except BadSignature as exc:
+        payload = _signer().unsign(signed)
+    except (BadSignature, UnicodeError) as exc:
         raise InvalidMessage(
             "A message was altered, or signed with another SECRET_KEY."
         ) from exc
-    if fields.pop("v", None) != VERSION:
-        raise InvalidMessage(
-            f"A message is not of version {VERSION}: another release sent it."
-        )
-    return Message(**fields)
+    try:
+        fields = json.loads(payload)
+        version = fields.pop("v")
+        if version == VERSION:
+            return Message(**fields)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
+        raise InvalidMessage("A message is signed, but of no form of ours.") from exc
+    raise InvalidMessage(
+        f"A message is of version {version!r}, and this release reads {VERSION}."
+    )
 
 
 def pack(signed: Sequence[str]) -> str:

@@ -1,6 +1,5 @@
 """Supervises the worker of one backend: starts, stops and restarts its process."""
 
-import atexit
 import contextlib
 import ctypes
 import logging
@@ -127,8 +126,7 @@ class _Child:
 
     @classmethod
     def fork(cls, alias: str, options: WorkerOptions) -> "_Child":
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush_output()
         connections.close_all()
         parent = os.getpid()
         # Until the child has dropped the handlers of its parent, a SIGTERM waits.
@@ -136,10 +134,11 @@ class _Child:
         signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
         pid = os.fork()
         if pid == 0:
-            status = _run_child(alias, options, parent)
-            # As any process that ends: billiard, for one, removes its directory here.
-            atexit._run_exitfuncs()  # noqa: SLF001 - sys.exit() would unwind the parent
-            os._exit(status)
+            status = 1
+            try:
+                status = _run_child(alias, options, parent)
+            finally:
+                os._exit(status)  # never return into the code of the parent
         signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
         with contextlib.suppress(OSError):  # the child does it too; either may be first
             os.setpgid(pid, pid)
@@ -166,13 +165,20 @@ class _Child:
         return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
 
 
+def pass_over(number: int, frame: object) -> None:
+    """Do nothing upon a signal, as a handler.
+
+    Unlike SIG_IGN it is not inherited by the programs that a task starts.
+    """
+
+
 def _run_child(alias: str, options: WorkerOptions, parent: int) -> int:
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         # Ctrl-C is the supervisor's to hear; it passes on SIGTERM.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, pass_over)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)
@@ -189,9 +195,15 @@ def _run_child(alias: str, options: WorkerOptions, parent: int) -> int:
         traceback.print_exc()
         return 1
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush_output()
     return 0
+
+
+def _flush_output() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        # It may be closed, or None.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
 
 
 def _end_with_parent(parent: int) -> None:

@@ -9,30 +9,36 @@ import contextlib
 import json
 import logging
 import os
+import secrets
 import signal
 import time
 from collections import deque
 from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
+from typing import TypeVar
 
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connections
 
 from taskbridge.execution import run, worker_id
-from taskbridge.worker import WorkerOptions
+from taskbridge.worker import WorkerOptions, pass_over
 
 from .rows import Rows
 
 logger = logging.getLogger("taskbridge")
 
+T = TypeVar("T")
+
 LOOK_AHEAD = 50
 """Rows read for each process at a look; reading them locks nothing."""
 LOOK_AHEAD_FOR_S = 0.5
 """How long they count; a newcomer of higher priority waits no longer than this."""
-FINISH_FOR_S = 60
-"""How long a process tries to remove the row of a task that it has run."""
+INSIST_FOR_S = 60
+"""How long a process tries to read a row, or to remove the one that it has run."""
 RESPAWN_PAUSE_S = 1
+KEEP_AGAIN_S = 1
+"""How soon it tries again to renew locks, after it could not."""
 
 
 class Pool:
@@ -42,11 +48,13 @@ class Pool:
         self._rows = rows
         self._options = options
         self._poll_s = poll_s
-        self._owner = worker_id()
+        # Random, too: processes of two containers may have one name and number.
+        self._owner = f"{worker_id()}:{secrets.token_hex(4)}"
         self._slots: list[_Slot] = []
-        self._ahead: deque[tuple[int, str]] = deque()
+        self._ahead: deque[int] = deque()
         self._ahead_until = 0.0
-        self._kept_at = time.monotonic()
+        self._keep_at = time.monotonic() + rows.max_run_time_s / 4
+        self._may_hold_strays = False
         self._stopping = False
 
     def run(self) -> None:
@@ -84,26 +92,37 @@ class Pool:
                 self._look_ahead(len(idle))
                 if not self._ahead:
                     break
-                picked = [self._ahead.popleft() for _ in idle[: len(self._ahead)]]
-                claimed = self._rows.claim([key for key, _ in picked], self._owner)
-                mine = [(key, params) for key, params in picked if key in claimed]
-                for slot, (key, params) in zip(idle, mine, strict=False):
-                    slot.start(key, params)
-                started += len(mine)
+                started += self._claim_for(idle)
         except DatabaseError as exc:
             logger.warning("The table of background tasks cannot be read: %s", exc)
+            # A claim may have been taken although its answer was lost.
+            self._may_hold_strays = True
             close_old_connections()
             return None
         return started
 
+    def _claim_for(self, idle: list["_Slot"]) -> int:
+        """Claim the next row for each idle process; return how many could start."""
+        picked = [self._ahead.popleft() for _ in idle[: len(self._ahead)]]
+        claimed = self._rows.claim(picked, self._owner)
+        mine = [key for key in picked if key in claimed]
+        for slot, key in zip(idle, mine, strict=False):
+            slot.start(key)
+        return len(mine)
+
+    def _running(self) -> list[int]:
+        return [slot.key for slot in self._slots if slot.key is not None]
+
     def _look_ahead(self, at_least: int) -> None:
-        now = time.monotonic()
-        if len(self._ahead) >= at_least and now < self._ahead_until:
+        if len(self._ahead) >= at_least and time.monotonic() < self._ahead_until:
             return
         close_old_connections()
+        if self._may_hold_strays:
+            self._rows.release_all_but(self._running(), self._owner)
+            self._may_hold_strays = False
         limit = LOOK_AHEAD * self._options.concurrency
         self._ahead = deque(self._rows.due(self._options.queues, limit))
-        self._ahead_until = now + LOOK_AHEAD_FOR_S
+        self._ahead_until = time.monotonic() + LOOK_AHEAD_FOR_S
 
     def _wait(self, timeout_s: float | None) -> None:
         """Wait for a process to finish or die; a signal is seen within the timeout."""
@@ -111,19 +130,20 @@ class Pool:
         timeout_s = self._poll_s if timeout_s is None else timeout_s
         for connection in wait(list(connection_slots), timeout_s):
             slot = connection_slots[connection]  # type: ignore[index]  # a Connection
-            if not slot.receive():
-                self._replace(slot)
+            slot.receive()
+        for slot in [slot for slot in self._slots if slot.has_ended()]:
+            self._replace(slot)
 
     def _keep_locks(self) -> None:
-        now = time.monotonic()
-        if now - self._kept_at < self._rows.max_run_time_s / 4:
+        if time.monotonic() < self._keep_at:
             return
-        running = [slot.key for slot in self._slots if slot.key is not None]
         try:
-            self._rows.keep(running, self._owner)
-            self._kept_at = now
+            self._rows.keep(self._running(), self._owner)
+            self._keep_at = time.monotonic() + self._rows.max_run_time_s / 4
         except DatabaseError as exc:
             logger.warning("The locks of running tasks cannot be renewed: %s", exc)
+            self._keep_at = time.monotonic() + KEEP_AGAIN_S
+            close_old_connections()
 
     def _spawn(self) -> None:
         connections.close_all()
@@ -171,19 +191,21 @@ class _Slot:
         theirs.close()
         return cls(pid, ours)
 
-    def start(self, key: int, params: str) -> None:
+    def start(self, key: int) -> None:
         self.key = key
-        with contextlib.suppress(OSError):  # it died; receive() tells
-            self.connection.send_bytes(json.dumps([key, params]).encode())
+        with contextlib.suppress(OSError):  # it died; has_ended() tells
+            self.connection.send_bytes(str(key).encode())
 
-    def receive(self) -> bool:
-        """Take the word that the row is done; False if the process died."""
-        try:
+    def receive(self) -> None:
+        """Take the word that the row is done."""
+        with contextlib.suppress(EOFError, OSError):  # it died; has_ended() tells
             self.connection.recv_bytes()
-        except (EOFError, OSError):
-            return False
-        self.key = None
-        return True
+            self.key = None
+
+    def has_ended(self) -> bool:
+        # Not by the end of the pipe: a child of its task may hold that open.
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self.pid, flags) is not None
 
     def close(self) -> None:
         """Let the process end, which it does when its pipe closes, and wait for it."""
@@ -205,38 +227,54 @@ def _exit_after(function: Callable[[], None]) -> None:
 
 def _serve(connection: Connection, rows: Rows, owner: str) -> None:
     # The parent decides when to stop; a signal to the group must not cut off a task.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while True:
-        try:
-            key, params = json.loads(connection.recv_bytes())
-        except EOFError:
-            break
-        (body, *_), _kwargs = json.loads(params)
-        run(body)
-        _finish(rows, key, owner)
-        connection.send_bytes(b"done")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, pass_over)
+    with contextlib.suppress(EOFError):
+        while True:
+            _serve_row(rows, int(connection.recv_bytes()), owner)
+            connection.send_bytes(b"done")
     connections.close_all()
 
 
-def _finish(rows: Rows, key: int, owner: str) -> None:
-    """Remove the row; a database that is busy or away must not make the task rerun."""
-    deadline = time.monotonic() + FINISH_FOR_S
+def _serve_row(rows: Rows, key: int, owner: str) -> None:
+    """Run a row and remove it; it stays locked if the database does not come back."""
+    try:
+        parameters = _insist(lambda: rows.parameters(key, owner))
+        if parameters is None:
+            logger.warning("Row %s was taken over before its task started.", key)
+            return
+        run(_body(parameters))
+        if not _insist(lambda: rows.finish(key, owner)):
+            logger.warning("Row %s was taken over while its task ran here.", key)
+    except DatabaseError as exc:
+        logger.error(
+            "Row %s cannot be read or removed (%s); it runs again when its lock "
+            "expires, %.0f s after it was taken (MAX_RUN_TIME).",
+            key,
+            exc,
+            rows.max_run_time_s,
+        )
+
+
+def _body(parameters: str) -> object:
+    """Return the body in a row's parameters; `run` refuses what is none."""
+    try:
+        [[body], _kwargs] = json.loads(parameters)
+    except ValueError:
+        return None
+    return body
+
+
+def _insist(query: Callable[[], T]) -> T:
+    """Ask again while the database is busy or away: the task must not run again."""
+    deadline = time.monotonic() + INSIST_FOR_S
     pause_s = 0.05
     while True:
         try:
-            if not rows.finish(key, owner):
-                logger.warning("Row %s was taken over while its task ran here.", key)
-            return
-        except DatabaseError as exc:
+            return query()
+        except DatabaseError:
             if time.monotonic() > deadline:
-                logger.error(
-                    "Row %s was run but cannot be removed (%s); it runs again when its "
-                    "lock expires.",
-                    key,
-                    exc,
-                )
-                return
+                raise
             close_old_connections()
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, 2)

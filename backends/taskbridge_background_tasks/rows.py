@@ -11,6 +11,7 @@ from datetime import timedelta
 from background_task.models import Task as Row
 from background_task.settings import app_settings
 from background_task.tasks import tasks
+from django.db import router
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -47,18 +48,15 @@ class Rows:
         """Our rows that nobody has claimed, due or not."""
         expired = timezone.now() - timedelta(seconds=self.max_run_time_s)
         unlocked = Q(locked_by=None) | Q(locked_at__lt=expired)
-        return Row.objects.filter(unlocked, task_name=NATIVE_TASK, failed_at=None)
+        return _rows().filter(unlocked, task_name=NATIVE_TASK, failed_at=None)
 
-    def due(self, queues: Collection[str], limit: int) -> list[tuple[int, str]]:
-        """Return (key, parameters) of up to `limit` rows that can run, in order."""
+    def due(self, queues: Collection[str], limit: int) -> list[int]:
+        """Return the keys of up to `limit` rows that can run, in order."""
         rows = self.waiting().filter(queue__in=queues, run_at__lte=timezone.now())
         # The same order as the library's find_available(), made stable by the key.
         order = f"{app_settings.BACKGROUND_TASK_PRIORITY_ORDERING}priority"
-        return list(
-            rows.order_by(order, "run_at", "pk").values_list("pk", "task_params")[
-                :limit
-            ]
-        )
+        ordered = rows.order_by(order, "run_at", "pk")
+        return list(ordered.values_list("pk", flat=True)[:limit])
 
     def claim(self, keys: Collection[int], owner: str) -> set[int]:
         """Lock those of these rows that are still waiting; return which."""
@@ -68,24 +66,29 @@ class Rows:
             return set(keys)
         if not claimed:
             return set()
-        mine = Row.objects.filter(pk__in=keys, locked_by=owner)
+        mine = _rows().filter(pk__in=keys, locked_by=owner)
         return set(mine.values_list("pk", flat=True))
+
+    def parameters(self, key: int, owner: str) -> str | None:
+        """Return the parameters of a row that we have claimed; None: we have not."""
+        mine = _rows().filter(pk=key, locked_by=owner)
+        return mine.values_list("task_params", flat=True).first()
 
     def keep(self, keys: Collection[int], owner: str) -> None:
         """Renew the locks of tasks that are running."""
-        rows = Row.objects.filter(pk__in=keys, locked_by=owner)
+        rows = _rows().filter(pk__in=keys, locked_by=owner)
         rows.update(locked_at=timezone.now())
 
     def finish(self, key: int, owner: str) -> bool:
         """Remove a row that was run; False if its lock was lost meanwhile."""
         # _raw_delete: no other model refers to this one, so nothing needs collecting.
-        rows = Row.objects.filter(pk=key, locked_by=owner)
+        rows = _rows().filter(pk=key, locked_by=owner)
         return bool(rows._raw_delete(rows.db))  # noqa: SLF001 - see above
 
-    def release(self, keys: Collection[int], owner: str) -> None:
-        """Give back rows that were claimed and not started."""
-        rows = Row.objects.filter(pk__in=keys, locked_by=owner)
-        rows.update(locked_by=None, locked_at=None)
+    def release_all_but(self, running: Collection[int], owner: str) -> None:
+        """Give back rows that were claimed and are not running."""
+        strays = _rows().filter(locked_by=owner).exclude(pk__in=running)
+        strays.update(locked_by=None, locked_at=None)
 
     @property
     def max_run_time_s(self) -> float:
@@ -97,3 +100,8 @@ class Rows:
         # Under "ASC" the library runs low numbers first, as `nice` does.
         descending = app_settings.BACKGROUND_TASK_PRIORITY_ORDERING == "-"
         return priority if descending else -priority
+
+
+def _rows() -> QuerySet[Row]:
+    """All rows, where they are written: a replica may not know yet what we claimed."""
+    return Row.objects.using(router.db_for_write(Row))

@@ -1,11 +1,13 @@
 """The Celery app of a backend, and the one Celery task that carries envelopes."""
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from celery import Celery
+from celery import Celery, shared_task
 from celery.exceptions import CeleryError
 from django.utils.module_loading import import_string
 from kombu.exceptions import KombuError, OperationalError
@@ -23,6 +25,19 @@ VISIBILITY_TIMEOUT_S = 3600  # of kombu 5.7 on Redis
 
 CONNECT_TIMEOUT_S = 2
 ANSWER_TIMEOUT_S = 4
+CONFIRM_TIMEOUT_S = 2
+
+
+# On every app, also on one that is made later: `celery -A project worker` must know it.
+# Native retries and results are off.
+shared_task(
+    name=NATIVE_TASK,
+    ignore_result=True,
+    acks_late=False,
+    max_retries=0,
+    serializer="json",
+    typing=False,
+)(run)
 
 
 def is_redis(url: str) -> bool:
@@ -52,7 +67,7 @@ class Broker:
 def broker_of(app: Celery) -> Broker:
     """Describe the broker of an app."""
     connection = app.connection_for_write()  # opens nothing
-    redis = is_redis(app.conf.broker_url or "")
+    redis = connection.transport.driver_type == "redis"
     transport = app.conf.broker_transport_options or {}
     levels = len(transport.get("priority_steps", KOMBU_PRIORITY_STEPS)) - 1
     return Broker(
@@ -91,30 +106,29 @@ def own_app(alias: str, broker_url: str, visibility_timeout_s: float) -> Celery:
         worker_prefetch_multiplier=1,
         enable_utc=True,
     )
-    return with_native_task(app)
+    # A connection that two processes share hangs both, and Celery sees only billiard's
+    # forks, not those of a web server.
+    os.register_at_fork(after_in_child=_after_fork(app))
+    return app
 
 
 @cache
 def project_app(path: str) -> Celery:
-    """Return the project's own app, named in OPTIONS["APP"], with our task added."""
+    """Return the project's own app, named in OPTIONS["APP"].
+
+    Raises:
+        ImportError: there is nothing at the path.
+        TypeError: it is not a Celery app.
+    """
     app = import_string(path)
     if not isinstance(app, Celery):
         raise TypeError(f"{path} is a {type(app).__name__}, not a Celery app.")
-    return with_native_task(app)
-
-
-def with_native_task(app: Celery) -> Celery:
-    """Register the task that carries envelopes; native retries and results are off."""
-    register = app.task(
-        name=NATIVE_TASK,
-        ignore_result=True,
-        acks_late=False,
-        max_retries=0,
-        serializer="json",
-        typing=False,
-    )
-    register(run)
     return app
+
+
+def _after_fork(app: Any) -> Callable[[], None]:
+    forget_connections: Callable[[], None] = app._after_fork  # noqa: SLF001
+    return forget_connections
 
 
 def native_task(app: Celery) -> Any:

@@ -19,13 +19,19 @@ from .worker import run_worker
 
 CONSUMER_TIMEOUT_S = 1800  # RabbitMQ's default since 3.8.15
 
-# For a connection that broke while it lay in the pool; a broker that is down is not
-# waited for. The broker may have taken a message and then broken: at least once.
-RETRY_ONCE = {
-    "max_retries": 1,
-    "interval_start": 0,
-    "interval_step": 0,
-    "interval_max": 0,
+# redis-py sees by itself that a pooled connection broke. RabbitMQ's client does not:
+# the message is sent once more, and what was taken and not confirmed is there twice.
+# A broker that is down is not waited for.
+ON_REDIS: dict[str, Any] = {"retry": False}
+ON_RABBITMQ: dict[str, Any] = {
+    "retry": True,
+    "retry_policy": {
+        "max_retries": 1,
+        "interval_start": 0,
+        "interval_step": 0,
+        "interval_max": 0,
+    },
+    "confirm_timeout": celery_app.CONFIRM_TIMEOUT_S,
 }
 
 _UNKNOWN_SCHEME = "OPTIONS['BROKER_URL'] must be a redis:// or amqp:// URL."
@@ -45,20 +51,14 @@ class CeleryBackend(Backend):
         "CONSUMER_TIMEOUT": Option(types=int, description="seconds (RabbitMQ)"),
     }
 
-    def __init__(self, alias: str, params: dict[str, Any]) -> None:
-        super().__init__(alias, params)
-        if "APP" in self.options:
-            # Registers our task, also for a worker that is started as `celery -A`.
-            try:
-                celery_app.project_app(self.options["APP"])
-            except (ImportError, TypeError) as exc:
-                raise InvalidTaskBackend(f"{self}: OPTIONS['APP']: {exc}") from exc
-
     @property
     def app(self) -> Celery:
         """The Celery app that messages go through."""
         if "APP" in self.options:
-            return celery_app.project_app(self.options["APP"])
+            try:
+                return celery_app.project_app(self.options["APP"])
+            except (ImportError, TypeError) as exc:
+                raise InvalidTaskBackend(f"{self}: OPTIONS['APP']: {exc}") from exc
         if not celery_app.is_known(self._url):
             raise InvalidTaskBackend(f"{self}: {_UNKNOWN_SCHEME}")
         return celery_app.own_app(
@@ -91,6 +91,9 @@ class CeleryBackend(Backend):
         """See `Backend.push`. Several leave in one batch where the transport can."""
         app = self.app
         task = celery_app.native_task(app)
+        transport_options = (
+            ON_REDIS if celery_app.broker_of(app).is_redis else ON_RABBITMQ
+        )
         with self._translated_errors(), app.producer_or_acquire() as producer:
             batch = producer.batch() if len(envelopes) > 1 else contextlib.nullcontext()
             with batch:
@@ -101,8 +104,7 @@ class CeleryBackend(Backend):
                         priority=self._native_priority(envelope.priority),
                         eta=envelope.run_after,
                         producer=producer,
-                        retry=True,
-                        retry_policy=RETRY_ONCE,
+                        **transport_options,
                         argsrepr="(...)",  # else Celery repr()s the body for its logs
                         kwargsrepr="{}",
                     )
@@ -136,6 +138,11 @@ class CeleryBackend(Backend):
             yield checks.Error(
                 f"{self}: {_UNKNOWN_SCHEME}", id="taskbridge.celery.E002"
             )
+        else:
+            try:
+                _ = self.app
+            except InvalidTaskBackend as exc:
+                yield checks.Error(str(exc), id="taskbridge.celery.E003")
 
     @property
     def _url(self) -> str:

@@ -1,13 +1,15 @@
 """Runs a Celery worker inside `manage.py taskbridge worker`."""
 
 import logging
+import signal
 from typing import TYPE_CHECKING, Any
 
+from billiard.util import _exit_function  # type: ignore[attr-defined]  # private
 from celery import Celery, signals
 from celery.worker import state
 
 from taskbridge.exceptions import BackendUnavailable, WorkerFailed
-from taskbridge.worker import WorkerOptions
+from taskbridge.worker import WorkerOptions, pass_over
 
 if TYPE_CHECKING:
     from .backend import CeleryBackend
@@ -33,6 +35,7 @@ def run_worker(backend: "CeleryBackend", app: Celery, options: WorkerOptions) ->
         options.ready()
 
     signals.worker_ready.connect(on_ready, weak=False)
+    signals.task_prerun.connect(_let_task_finish)
     worker = app.Worker(
         hostname=f"taskbridge-{backend.alias}@%h",
         pool="prefork",
@@ -46,6 +49,7 @@ def run_worker(backend: "CeleryBackend", app: Celery, options: WorkerOptions) ->
         quiet=True,
     )
     worker.start()
+    _exit_function()  # its directory of pipes would stay: nothing else removes it here
     if worker.exitcode:
         raise WorkerFailed(f"{backend}: Celery's worker ended with {worker.exitcode}.")
 
@@ -73,6 +77,14 @@ class _Burst:
             # An exit status, upon which Celery 5.7 raises WorkerShutdown.
             state.should_stop = 0  # type: ignore[assignment]  # the stub has only None
         self._was_empty = empty
+
+
+def _let_task_finish(**kwargs: Any) -> None:
+    """Pass over SIGTERM in a pool process, which billiard would end at once.
+
+    A service manager may send it to every process; the main one waits for tasks.
+    """
+    signal.signal(signal.SIGTERM, pass_over)
 
 
 def _leave_logging_alone(**kwargs: Any) -> None:

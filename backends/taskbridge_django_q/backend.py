@@ -65,12 +65,14 @@ class DjangoQBackend(Backend):
     def queue_depths(self) -> dict[str, int | None]:
         """See `Backend.queue_depths`. On the ORM broker, running tasks count too."""
         with self._translated_errors():
-            return {**self.broker().depths(sorted(self.queues))}
+            return {**self._sender.depths(sorted(self.queues))}
 
     def purge(self, queue_names: Collection[str]) -> int:
         """See `Backend.purge`."""
+        from . import packages  # noqa: PLC0415 - models need the app registry
+
         with self._translated_errors():
-            return self.broker().purge(queue_names)
+            return packages.purge(self._sender, queue_names)
 
     def broker(self, queues: Collection[str] = ()) -> OrmBroker | RedisBroker:
         """Return Django-Q2's broker for these queues."""
@@ -80,12 +82,13 @@ class DjangoQBackend(Backend):
             raise InvalidTaskBackend(f"{self}: {_UNKNOWN_SCHEME}")
         if self._is_orm:
             return OrmBroker(
-                urlsplit(self._url).netloc or "default",
+                self.alias,
                 queues,
+                database=urlsplit(self._url).netloc or "default",
                 retry_s=self.options.get("RETRY", RETRY_S),
                 poll_s=self.options.get("POLL", 0.2),
             )
-        return RedisBroker(self._url, queues)
+        return RedisBroker(self.alias, queues, url=self._url)
 
     def check(self, **kwargs: Any) -> Iterable[checks.CheckMessage]:
         """See `Backend.check`."""

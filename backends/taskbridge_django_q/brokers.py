@@ -43,7 +43,8 @@ def redis_client(url: str) -> redis.Redis:
 class RedisBroker(redis_broker.Redis):
     """Lists in Redis, by the names that Django-Q2's own broker gives them."""
 
-    def __init__(self, url: str, queues: Collection[str]) -> None:
+    def __init__(self, alias: str, queues: Collection[str], *, url: str) -> None:
+        self.schedules = schedules_of(alias)
         self._client = redis_client(url)
         self._queues = deque(queues)
         super().__init__(",".join(queues))
@@ -89,8 +90,15 @@ class OrmBroker(orm.ORM):
     """Rows of Django-Q2's OrmQ; ``lock`` is when a row can be taken (again)."""
 
     def __init__(
-        self, database: str, queues: Collection[str], *, retry_s: float, poll_s: float
+        self,
+        alias: str,
+        queues: Collection[str],
+        *,
+        database: str,
+        retry_s: float,
+        poll_s: float,
     ) -> None:
+        self.schedules = schedules_of(alias)
         self._database = database
         self._queues = list(queues)
         self._retry_s = retry_s
@@ -108,6 +116,10 @@ class OrmBroker(orm.ORM):
             rows[0].save(using=self._database, force_insert=True)
         else:
             self._rows().bulk_create(rows, batch_size=1000)
+
+    def enqueue(self, task: str) -> None:
+        """Add what Django-Q2's scheduler fires: a delay from before a move to ORM."""
+        self.add(SignedPackage.loads(task)["group"], [task], None)
 
     def dequeue(self) -> list[tuple[int, str]] | None:
         """Claim the oldest row that is due; sleep a little if there is none."""
@@ -152,6 +164,11 @@ class OrmBroker(orm.ORM):
 
     def _rows(self) -> QuerySet[OrmQ]:
         return OrmQ.objects.using(self._database)
+
+
+def schedules_of(alias: str) -> str:
+    """Return the cluster name of an alias's schedules, which only its workers fire."""
+    return f"taskbridge:{alias}"
 
 
 def _list_key(queue: str) -> str:

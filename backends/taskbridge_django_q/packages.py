@@ -1,7 +1,7 @@
 """Packages, the signed pickles that Django-Q2 1.11 runs, around our envelopes."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -15,10 +15,6 @@ from taskbridge.backend import Envelope
 from .brokers import OrmBroker, RedisBroker
 
 NATIVE_TASK = "taskbridge.execution.run"
-
-SCHEDULES = "taskbridge"
-"""The cluster name of our schedules: a native cluster leaves them to our workers."""
-
 # Results are not kept, and a failure is acknowledged: Django-Q2 never runs it again.
 OPTIONS: dict[str, Any] = {"save": False, "ack_failure": True}
 
@@ -28,8 +24,9 @@ def push(broker: OrmBroker | RedisBroker, envelopes: Sequence[Envelope]) -> None
     for (queue, due), group in groupby(
         envelopes, lambda e: (e.queue_name, e.run_after)
     ):
-        if due is not None and isinstance(broker, RedisBroker):
-            _schedule(list(group))
+        is_later = due is not None and due > timezone.now()
+        if is_later and isinstance(broker, RedisBroker):
+            _schedule(broker, list(group))
         else:
             broker.add(queue, [package(envelope.body) for envelope in group], due)
 
@@ -52,7 +49,13 @@ def package(body: str) -> str:
     return SignedPackage.dumps(task)
 
 
-def _schedule(envelopes: Sequence[Envelope]) -> None:
+def purge(broker: OrmBroker | RedisBroker, queues: Collection[str]) -> int:
+    """Drop what waits in these queues, schedules too; return how many."""
+    delayed = Schedule.objects.filter(cluster=broker.schedules, name__in=queues)
+    return broker.purge(queues) + int(delayed.delete()[0])
+
+
+def _schedule(broker: RedisBroker, envelopes: Sequence[Envelope]) -> None:
     """Keep envelopes for Django-Q2's scheduler, which looks every 30 seconds.
 
     The worker of any queue fires them, each into its own: the name of a schedule comes
@@ -67,7 +70,7 @@ def _schedule(envelopes: Sequence[Envelope]) -> None:
                 schedule_type=Schedule.ONCE,
                 repeats=-1,
                 next_run=envelope.run_after,
-                cluster=SCHEDULES,
+                cluster=broker.schedules,
                 name=envelope.queue_name,
             )
             for envelope in envelopes

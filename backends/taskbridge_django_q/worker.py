@@ -5,16 +5,18 @@ import signal
 import time
 
 from django.db import Error as DatabaseError
+from django.db import connections
 from django_q.cluster import Cluster
 from django_q.conf import Conf
 from django_q.conf import logger as q_logger
+from django_q.scheduler import scheduler
+from django_q.signals import post_spawn
 from redis.exceptions import RedisError
 
 from taskbridge.exceptions import WorkerFailed
-from taskbridge.worker import WorkerOptions
+from taskbridge.worker import WorkerOptions, pass_over
 
 from .brokers import OrmBroker, RedisBroker
-from .packages import SCHEDULES
 
 logger = logging.getLogger("taskbridge")
 
@@ -27,33 +29,56 @@ def run_worker(broker: OrmBroker | RedisBroker, options: WorkerOptions) -> None:
     Raises:
         WorkerFailed: the cluster ended by itself.
     """
-    _configure(options)
+    _configure(broker, options)
+    post_spawn.connect(_let_tasks_finish)
     stop = _StopFlag()
     while True:
-        cluster = _new_cluster(broker, stop)
-        cluster.start()
+        if options.burst:
+            _fire_schedules(broker)
+        cluster = _started_cluster(broker, stop)
         options.ready()
-        try:
-            _wait(cluster, broker, stop, burst=options.burst)
-        finally:
-            # Runs what the pool has taken; a task may add to the queue while it does.
-            cluster.stop()
+        _wait(cluster, broker, stop, burst=options.burst)
+        # Runs what the pool has taken; a task may add to the queue while it does.
+        if not cluster.stop():
+            raise WorkerFailed("The sentinel of Django-Q2's cluster died.")
+        if options.burst:
+            _fire_schedules(broker)
         if stop.is_set or not _is_waiting(broker):
             return
 
 
-def _new_cluster(broker: OrmBroker | RedisBroker, stop: "_StopFlag") -> Cluster:
-    # Cluster() sets signal handlers of its own, which fail before it has started.
+def _started_cluster(broker: OrmBroker | RedisBroker, stop: "_StopFlag") -> Cluster:
+    """Start a cluster whose processes leave SIGTERM to this one.
+
+    A service manager may send it to every process; that must not cut off tasks.
+    Cluster() sets handlers of its own, too, which fail before it has started.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         cluster = Cluster(broker=broker)
         stop.listen()
+        cluster.start()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     return cluster
 
 
-def _configure(options: WorkerOptions) -> None:
+def _let_tasks_finish(**kwargs: object) -> None:
+    """Take SIGTERM again in a pool process, with a handler that does nothing.
+
+    Blocked, it would stay so in the programs that a task starts.
+    """
+    signal.signal(signal.SIGTERM, pass_over)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _fire_schedules(broker: OrmBroker | RedisBroker) -> None:
+    """Queue the delayed tasks that are due; the cluster looks only every 30 s."""
+    scheduler(broker=broker)
+    connections.close_all()  # before the next fork
+
+
+def _configure(broker: OrmBroker | RedisBroker, options: WorkerOptions) -> None:
     # Django-Q2 reads its settings at import and then only from these attributes.
     Conf.WORKERS = options.concurrency
     # What is taken ahead is what a crash loses on Redis, and what SIGTERM waits for.
@@ -63,7 +88,7 @@ def _configure(options: WorkerOptions) -> None:
     Conf.ACK_FAILURES = True
     Conf.TIMEOUT = None
     Conf.RECYCLE = 0
-    Conf.CLUSTER_NAME = SCHEDULES
+    Conf.CLUSTER_NAME = broker.schedules
     if "log_level" not in Conf.conf:
         # Two lines for every task, by default; Django's signals log them already.
         q_logger.setLevel(logging.WARNING)
@@ -101,7 +126,7 @@ class _StopFlag:
 
     def listen(self) -> None:
         signal.signal(signal.SIGTERM, self._set)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor hears Ctrl-C
+        signal.signal(signal.SIGINT, pass_over)  # the supervisor hears Ctrl-C
 
     def _set(self, *_: object) -> None:
         self.is_set = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -124,9 +125,10 @@ class WorkerContract:
         ("task", "reported"),
         [
             (tasks.fail, "ValueError: a was asked to fail"),
+            (tasks.interrupt, "KeyboardInterrupt: a was asked to fail"),
             (tasks.return_object, "TypeError: Unsupported type"),
         ],
-        ids=["raises", "returns-no-json"],
+        ids=["raises", "interrupts", "returns-no-json"],
     )
     def test_failed_task_is_reported_and_not_run_again(
         self,
@@ -208,6 +210,32 @@ class WorkerContract:
         assert len(ledger.entries("finished")) < len(keys)
         run_burst(concurrency=2)
         assert ledger.counts("finished") == dict.fromkeys(keys, 1)
+
+    def test_sigterm_to_every_process_lets_running_tasks_finish(
+        self, enqueue: Enqueue, start_worker: StartWorker, ledger: Ledger
+    ) -> None:
+        """As a service manager sends it, to all that it has in its group."""
+        worker = start_worker()
+        for key in "ab":
+            enqueue(tasks.record_slowly, key, 2)
+        wait_until(lambda: len(ledger.entries("started")) == 2, "both have started")  # noqa: PLR2004
+        for pid in worker.descendants():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0, worker.log_tail()
+        assert ledger.counts("finished") == {"a": 1, "b": 1}
+        assert worker.descendants() == []
+
+    def test_task_that_forks_does_not_become_two_workers(
+        self, enqueue: Enqueue, run_burst: RunBurst, ledger: Ledger
+    ) -> None:
+        """A forked process that leaves by sys.exit() ends there."""
+        for key in "abc":
+            enqueue(tasks.fork, key)
+        run_burst(concurrency=1)
+        assert ledger.counts("ran") == {"a": 1, "b": 1, "c": 1}
+        assert len({entry.pid for entry in ledger.entries()}) == 1
 
     @pytest.mark.parametrize("how", ["second-signal", "graceful-timeout"])
     def test_task_that_does_not_finish_in_time_is_killed(

@@ -1,6 +1,9 @@
 """The tasks of the contract; each writes to the ledger at the path it is given."""
 
 import asyncio
+import os
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -45,6 +48,33 @@ def fail(ledger: str, key: str) -> None:
     """Write that it ran, and raise."""
     Ledger(Path(ledger)).write(key, "ran")
     raise ValueError(f"{key} was asked to fail")
+
+
+@task
+def interrupt(ledger: str, key: str) -> None:
+    """Write that it ran, and raise what ends most programs."""
+    Ledger(Path(ledger)).write(key, "ran")
+    raise KeyboardInterrupt(f"{key} was asked to fail")
+
+
+@task
+def fork(ledger: str, key: str) -> None:
+    """Fork a process that tries to leave by sys.exit(), and write that it ran."""
+    pid = os.fork()
+    if pid == 0:
+        sys.exit()
+    os.waitpid(pid, 0)
+    Ledger(Path(ledger)).write(key, "ran")
+
+
+@task
+def die_leaving_a_child(ledger: str, key: str, seconds: float) -> None:
+    """Die by SIGKILL, leaving a forked process that keeps all files open."""
+    Ledger(Path(ledger)).write(key, "ran")
+    if os.fork() == 0:
+        time.sleep(seconds)
+        os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @task

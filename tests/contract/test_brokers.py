@@ -1,5 +1,7 @@
 """Brokers that are away, silent, or were started again."""
 
+import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from django.test import override_settings
 from taskbridge import BackendUnavailable
 from taskbridge.compat import task_backends
 from taskbridge.testing import tasks
+from taskbridge.testing.harness import session_members
 from taskbridge.testing.services import RabbitMQ, Redis
 from tests.settings import on
 from tests.settings import tasks as tasks_settings
@@ -106,6 +109,53 @@ def test_broker_that_was_started_again_takes_the_next_task(
         broker.stop()
         broker.start()
         use("again")
+
+
+@pytest.mark.parametrize(
+    ("backend", "service"),
+    [("celery", Redis), ("celery", RabbitMQ), ("django_q", Redis)],
+    ids=["celery-redis", "celery-rabbitmq", "django_q-redis"],
+)
+def test_broker_that_falls_silent_is_told_in_time(
+    backend: str,
+    service: type[Redis | RabbitMQ],
+    start_again: Callable[[type[Redis | RabbitMQ]], Redis | RabbitMQ],
+) -> None:
+    """The connection is there and was used: only the answer does not come."""
+    broker = start_again(service)
+    with override_settings(TASKS={**tasks_settings(), "mute": on(backend, broker.url)}):
+        USES["enqueue"]("mute")
+        members = session_members(os.getsid(broker.pids[-1]))
+        for pid in members:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            started = time.monotonic()
+            with pytest.raises(BackendUnavailable):
+                USES["enqueue"]("mute")
+            assert time.monotonic() - started < LIMIT_S
+        finally:
+            for pid in members:
+                os.kill(pid, signal.SIGCONT)
+
+
+def test_process_that_was_forked_after_a_publish_can_publish(
+    start_again: Callable[[type[RabbitMQ]], RabbitMQ],
+) -> None:
+    """As under a web server that loads the application and then forks."""
+    broker = start_again(RabbitMQ)
+    with override_settings(
+        TASKS={**tasks_settings(), "fork": on("celery", broker.url)}
+    ):
+        USES["purge"]("fork")
+        USES["enqueue"]("fork")
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)  # a hang ends it
+            USES["enqueue"]("fork")
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        USES["enqueue"]("fork")
+        assert task_backends["fork"].queue_depths()["default"] == 3
 
 
 @pytest.fixture(scope="module")

@@ -84,4 +84,6 @@ def test_app_that_is_none_is_refused(settings, path, message):
         }
     }
     with pytest.raises(InvalidTaskBackend, match=message):
-        task_backends["default"]
+        task_backends["default"].queue_depths()
+    [error] = task_backends["default"].check()
+    assert error.id == "taskbridge.celery.E003"

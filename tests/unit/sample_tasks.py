@@ -3,6 +3,7 @@
 import asyncio
 
 import django
+from django.utils import translation
 
 import taskbridge
 from taskbridge import TaskContext
@@ -58,6 +59,30 @@ def break_down() -> None:
 @django_task
 def plain(a: int) -> None:
     """Note a number; a task of Django's own decorator."""
+    calls.append((a,))
+
+
+@taskbridge.task
+def speak(language: str) -> None:
+    """Note the language, after having changed it."""
+    if language:
+        translation.activate(language)
+    calls.append((translation.get_language(),))
+
+
+class Unhashable:
+    """A backoff of somebody's own."""
+
+    __hash__ = None  # type: ignore[assignment]  # what the test is about
+
+    def __call__(self, exception: BaseException, task_result: object) -> float:
+        """Wait a second."""
+        return 1.0
+
+
+@taskbridge.task(backoff=Unhashable())
+def unhashable(a: int) -> None:
+    """Note a number."""
     calls.append((a,))
 
 

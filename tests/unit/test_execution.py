@@ -147,6 +147,19 @@ def test_bad_message_does_not_keep_its_neighbour_from_running(queue):
     assert sample_tasks.calls == [(1, 2)]
 
 
+def test_language_does_not_reach_the_next_task(queue):
+    sample_tasks.speak.enqueue("de")
+    sample_tasks.speak.enqueue("")
+    queue.run_due()
+    assert sample_tasks.calls == [("de",), ("en-us",)]
+
+
+def test_task_that_is_not_hashable_runs(queue):
+    sample_tasks.unhashable.using(queue_name="mail").enqueue(1)
+    queue.run_due()
+    assert sample_tasks.calls == [(1,)]
+
+
 @pytest.mark.django_db(transaction=True)
 def test_broken_connection_does_not_reach_the_next_task(queue, monkeypatch):
     connection.ensure_connection()

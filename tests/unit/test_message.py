@@ -3,11 +3,12 @@
 import json
 
 import pytest
+from django.core.signing import Signer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from taskbridge.exceptions import InvalidMessage
-from taskbridge.message import Message, pack, sign, unpack, verify
+from taskbridge.message import SALT, Message, pack, sign, unpack, verify
 
 json_values = st.recursive(
     st.none()
@@ -60,6 +61,25 @@ def test_old_secret_key_is_honoured_as_a_fallback(settings):
         verify(signed)
     settings.SECRET_KEY_FALLBACKS = ["old"]
     assert verify(signed) == message()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    ["no JSON", "[]", "5", "{}", '{"v":1}', '{"v":1,"unknown":2}', "[" * 100_000],
+)
+def test_signed_message_of_no_form_of_ours_is_refused(payload):
+    with pytest.raises(InvalidMessage, match="signed, but of no form of ours"):
+        verify(Signer(salt=SALT).sign(payload))
+
+
+def test_message_of_another_version_is_refused():
+    with pytest.raises(InvalidMessage, match="of version 2, and this release reads 1"):
+        verify(Signer(salt=SALT).sign('{"v":2}'))
+
+
+def test_message_that_is_no_unicode_is_refused():
+    with pytest.raises(InvalidMessage, match="altered"):
+        verify("\ud800:signature")
 
 
 def test_float_without_json_word_is_refused():

@@ -1,0 +1,163 @@
+"""Our pool over the table of django-background-tasks, at its edges."""
+
+import os
+
+import pytest
+from background_task.models import Task as Row
+from django.db import OperationalError
+
+from taskbridge.testing import tasks
+from taskbridge.testing.harness import WorkerProcess, wait_until
+from taskbridge.testing.ledger import Ledger
+from taskbridge.worker import WorkerOptions
+from taskbridge_background_tasks.pool import Pool
+from taskbridge_background_tasks.rows import NATIVE_TASK, Rows, _rows
+
+ALIAS = "background_tasks"
+QUEUES = ("default", "mail")
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger(tmp_path / "ledger")
+
+
+def enqueue(task, ledger, *args):
+    task.using(backend=ALIAS).enqueue(str(ledger.path), *args)
+
+
+def pool_of(rows):
+    options = WorkerOptions(
+        queues=QUEUES, concurrency=2, burst=True, ready=lambda: None
+    )
+    return Pool(rows, options, poll_s=0.1)
+
+
+def test_process_that_died_is_replaced_though_its_child_lives(
+    ledger, tmp_path, worker_environment
+):
+    enqueue(tasks.die_leaving_a_child, ledger, "first", 60)
+    log = tmp_path / "log"
+    worker = WorkerProcess(
+        ALIAS, concurrency=1, log=log, environment=worker_environment
+    )
+    with worker:
+        wait_until(lambda: ledger.counts("ran") == {"first": 1}, "the first has run")
+        enqueue(tasks.record, ledger, "second")
+        wait_until(
+            lambda: ledger.counts("ran") == {"first": 1, "second": 1},
+            "a new process has run the second",
+        )
+    assert "died while it ran row" in worker.log_text()
+    [row] = Row.objects.all()
+    assert row.locked_by is not None  # it runs again when its lock expires
+
+
+@pytest.mark.parametrize(
+    "parameters", ["[[], {}]", "no JSON", "{}", '[["a", "b"], {}]']
+)
+def test_row_of_no_form_of_ours_is_removed(
+    ledger, tmp_path, worker_environment, parameters
+):
+    enqueue(tasks.record, ledger, "bad")
+    Row.objects.update(task_params=parameters)
+    enqueue(tasks.record, ledger, "good")
+    worker = WorkerProcess(
+        ALIAS, "--burst", log=tmp_path / "log", environment=worker_environment
+    )
+    with worker:
+        assert worker.wait() == 0
+    assert ledger.counts("ran") == {"good": 1}
+    assert worker.log_text().count("Refused a message") == 1
+    assert not Row.objects.exists()
+
+
+def test_two_pools_of_one_process_number_have_different_names():
+    assert pool_of(Rows())._owner != pool_of(Rows())._owner
+    assert len(pool_of(Rows())._owner) <= 64
+
+
+def test_claim_takes_only_what_nobody_has(ledger):
+    for key in "abc":
+        enqueue(tasks.record, ledger, key)
+    first, second, third = Rows().due(QUEUES, 10)
+    assert Rows().claim([first], "one") == {first}
+    assert Rows().claim([first, second], "two") == {second}
+    assert Rows().claim([first, second], "three") == set()
+    assert Rows().due(QUEUES, 10) == [third]
+    assert Rows().parameters(first, "two") is None
+    assert not Rows().finish(first, "two")
+    assert Rows().finish(first, "one")
+
+
+def test_row_whose_lock_expired_can_be_claimed_and_its_finish_is_refused(
+    ledger, settings
+):
+    enqueue(tasks.record, ledger, "a")
+    [key] = Rows().due(QUEUES, 10)
+    assert Rows().claim([key], "one") == {key}
+    settings.MAX_RUN_TIME = -1
+    assert Rows().claim([key], "two") == {key}
+    assert not Rows().finish(key, "one")
+    assert Row.objects.get().locked_by == "two"
+
+
+def test_claim_whose_answer_was_lost_is_given_back(ledger):
+    class LosesTheFirstAnswer(Rows):
+        lost = False
+
+        def claim(self, keys, owner):
+            claimed = super().claim(keys, owner)
+            if not self.lost:
+                self.lost = True
+                raise OperationalError("the connection broke after the commit")
+            return claimed
+
+    enqueue(tasks.record, ledger, "a")
+    # In a process of its own, since a pool changes signal handlers and forks.
+    pid = os.fork()
+    if pid == 0:
+        from django.db import connections
+
+        connections.close_all()
+        pool_of(LosesTheFirstAnswer()).run()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert ledger.counts("ran") == {"a": 1}
+    assert not Row.objects.exists()
+
+
+def test_locks_are_kept_after_the_connection_broke(monkeypatch):
+    closed = []
+    monkeypatch.setattr(
+        "taskbridge_background_tasks.pool.close_old_connections",
+        lambda: closed.append(True),
+    )
+
+    class Broken(Rows):
+        def keep(self, keys, owner):
+            raise OperationalError("terminating connection")
+
+    pool = pool_of(Broken())
+    pool._keep_at = 0
+    pool._keep_locks()
+    assert closed
+
+
+def test_rows_are_read_where_they_are_written(settings):
+    settings.DATABASE_ROUTERS = [f"{__name__}.ReplicaRouter"]
+    assert _rows().db == "default"
+    assert Row.objects.all().db == "replica"
+
+
+class ReplicaRouter:
+    def db_for_read(self, model, **hints):
+        return "replica"
+
+
+def test_native_command_knows_our_rows():
+    from background_task.tasks import tasks as library
+
+    assert NATIVE_TASK in library._tasks

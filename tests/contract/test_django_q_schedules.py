@@ -1,0 +1,78 @@
+"""Delays on Django-Q2's Redis broker are Schedules in a table that aliases share."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from django_q.models import OrmQ, Schedule
+
+from taskbridge.compat import task_backends
+from taskbridge.testing import tasks
+from taskbridge.testing.harness import WorkerProcess
+from taskbridge.testing.ledger import Ledger
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("redis_service"),
+]
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    for alias in ("django_q_redis", "django_q_orm"):
+        task_backends[alias].purge(["default", "mail"])
+    return Ledger(tmp_path / "ledger")
+
+
+@pytest.fixture
+def run_burst(tmp_path, worker_environment):
+    def run(alias):
+        log = tmp_path / f"{alias}.log"
+        with WorkerProcess(
+            alias, "--burst", log=log, environment=worker_environment
+        ) as worker:
+            assert worker.wait() == 0, worker.log_tail()
+
+    return run
+
+
+def delay(ledger, alias, key, **using):
+    task = tasks.record.using(backend=alias, run_after=timedelta(hours=1), **using)
+    task.enqueue(str(ledger.path), key)
+
+
+def make_due():
+    Schedule.objects.update(next_run=timezone.now() - timedelta(seconds=1))
+
+
+def test_worker_of_another_alias_leaves_a_delay_alone(ledger, run_burst):
+    delay(ledger, "django_q_redis", "a", queue_name="mail")
+    make_due()
+    run_burst("django_q_orm")
+    assert Schedule.objects.count() == 1
+    assert not OrmQ.objects.exists()
+    run_burst("django_q_redis")
+    assert ledger.counts("ran") == {"a": 1}
+    assert not Schedule.objects.exists()
+
+
+def test_delay_from_before_a_move_to_the_orm_broker_runs(ledger, run_burst):
+    delay(ledger, "django_q_redis", "a", queue_name="mail")
+    Schedule.objects.update(cluster="taskbridge:django_q_orm")
+    make_due()
+    run_burst("django_q_orm")
+    assert ledger.counts("ran") == {"a": 1}
+
+
+def test_purge_drops_delays_of_its_queues(ledger):
+    delay(ledger, "django_q_redis", "a", queue_name="mail")
+    delay(ledger, "django_q_redis", "b")
+    assert task_backends["django_q_redis"].purge(["mail"]) == 1
+    assert [schedule.name for schedule in Schedule.objects.all()] == ["default"]
+
+
+def test_time_that_has_passed_is_no_delay(ledger):
+    past = timezone.now() - timedelta(seconds=1)
+    tasks.record.using(backend="django_q_redis", run_after=past).enqueue("ledger", "a")
+    assert not Schedule.objects.exists()
+    assert task_backends["django_q_redis"].queue_depths()["default"] == 1
