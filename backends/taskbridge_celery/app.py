@@ -25,7 +25,9 @@ VISIBILITY_TIMEOUT_S = 3600  # of kombu 5.7 on Redis
 
 CONNECT_TIMEOUT_S = 2
 ANSWER_TIMEOUT_S = 4
+# RabbitMQ: a confirmation that does not come, then two attempts to connect anew.
 CONFIRM_TIMEOUT_S = 2
+AMQP_CONNECT_TIMEOUT_S = 1.2
 
 
 # On every app, also on one that is made later: `celery -A project worker` must know it.
@@ -93,7 +95,7 @@ def own_app(alias: str, broker_url: str, visibility_timeout_s: float) -> Celery:
     app = Celery(f"taskbridge.{alias}", set_as_current=False, fixups=[])
     app.conf.update(
         broker_url=broker_url,
-        broker_connection_timeout=CONNECT_TIMEOUT_S,
+        broker_connection_timeout=AMQP_CONNECT_TIMEOUT_S,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=_transport_options(broker_url, visibility_timeout_s),
