@@ -65,7 +65,7 @@ class Pool:
         self._options.ready()
         try:
             while not self._is_done():
-                self._wait(self._poll_s if self._idle() else None)
+                self._wait()
                 self._keep_locks()
         finally:
             self._close()
@@ -124,13 +124,12 @@ class Pool:
         self._ahead = deque(self._rows.due(self._options.queues, limit))
         self._ahead_until = time.monotonic() + LOOK_AHEAD_FOR_S
 
-    def _wait(self, timeout_s: float | None) -> None:
-        """Wait for a process to finish or die; a signal is seen within the timeout."""
-        connection_slots = {slot.connection: slot for slot in self._slots}
-        timeout_s = self._poll_s if timeout_s is None else timeout_s
-        for connection in wait(list(connection_slots), timeout_s):
-            slot = connection_slots[connection]  # type: ignore[index]  # a Connection
-            slot.receive()
+    def _wait(self) -> None:
+        """Wait for a process to finish or die, until it is time for the next look."""
+        answering = wait([slot.connection for slot in self._slots], self._poll_s)
+        for slot in self._slots:
+            if slot.connection in answering:
+                slot.receive()
         for slot in [slot for slot in self._slots if slot.has_ended()]:
             self._replace(slot)
 
