@@ -2,7 +2,14 @@
 
 from .backoff import exponential, linear
 from .compat import InvalidTask, TaskContext, TaskResult, TaskResultStatus
-from .exceptions import BackendUnavailable, InvalidMessage, TaskbridgeException
+from .exceptions import (
+    BackendUnavailable,
+    InvalidMessage,
+    StoreUnavailable,
+    TaskbridgeException,
+    WorkerLost,
+)
+from .retry import Retry
 from .task import Task, task
 
 __version__ = "0.1.0.dev0"
@@ -11,11 +18,14 @@ __all__ = [
     "BackendUnavailable",
     "InvalidMessage",
     "InvalidTask",
+    "Retry",
+    "StoreUnavailable",
     "Task",
     "TaskContext",
     "TaskResult",
     "TaskResultStatus",
     "TaskbridgeException",
+    "WorkerLost",
     "exponential",
     "linear",
     "task",

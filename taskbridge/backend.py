@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import secrets
+import hashlib
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from asgiref.sync import sync_to_async
@@ -15,34 +15,30 @@ from django.apps import apps
 from django.core import checks
 from django.utils import timezone
 
-from . import message
 from .compat import (
     BaseTaskBackend,
     DjangoTask,
     InvalidTask,
     InvalidTaskBackend,
     TaskResult,
-    TaskResultStatus,
-    task_enqueued,
 )
+from .delivery import Delivery
+from .delivery.durable import DurableDelivery, load_result
+from .delivery.native import NativeDelivery
 from .exceptions import BackendUnavailable
 from .features import Features, Support
-from .message import Envelope, Message
+from .message import Envelope
+from .options import DURABLE_OPTIONS, DurableOptions, Option
 from .policy import asked_policy
+from .results import new_result
+from .retry import longest_delay
+from .store import Store, open_store
 from .task import Task, check_importable
 
 if TYPE_CHECKING:
     from .worker import WorkerOptions
 
 Call = tuple[Sequence[Any], Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Option:
-    """One key of OPTIONS: the types that it takes and what it means."""
-
-    types: type | tuple[type, ...]
-    description: str
 
 
 class Backend(BaseTaskBackend):
@@ -62,20 +58,17 @@ class Backend(BaseTaskBackend):
     """Its own keys of OPTIONS; the ones of every backend are added to them."""
 
     _common_options: ClassVar[Mapping[str, Option]] = {
-        "DELIVERY": Option(types=str, description="'native'"),
+        "DELIVERY": Option(types=str, description="'durable' or 'native'"),
+        **DURABLE_OPTIONS,
     }
 
     def __init__(self, alias: str, params: dict[str, Any]) -> None:
         super().__init__(alias, params)
-        self.delivery = self.options.get("DELIVERY", "native")
-        if self.delivery == "durable":
+        self.delivery = self.options.get("DELIVERY", "durable")
+        if self.delivery not in {"durable", "native"}:
             raise InvalidTaskBackend(
-                f"{self}: OPTIONS['DELIVERY'] = 'durable' is not there yet in this "
-                f"release. Use 'native'."
-            )
-        if self.delivery != "native":
-            raise InvalidTaskBackend(
-                f"{self}: OPTIONS['DELIVERY'] must be 'native', got {self.delivery!r}."
+                f"{self}: OPTIONS['DELIVERY'] must be 'durable' or 'native', "
+                f"got {self.delivery!r}."
             )
 
     def __str__(self) -> str:
@@ -85,12 +78,15 @@ class Backend(BaseTaskBackend):
 
     @property
     @abstractmethod
-    def features(self) -> Features:
-        """What this backend can do, as it is configured."""
+    def native_features(self) -> Features:
+        """What the queue library can do in native delivery, as it is configured."""
 
     @property
     def max_delay_s(self) -> float | None:
-        """The furthest `run_after` it can keep, in seconds from now; None: any."""
+        """The furthest `run_after` that the library keeps, in seconds; None: any.
+
+        Durable delivery has no limit, and does not ask.
+        """
         return None
 
     @abstractmethod
@@ -131,6 +127,61 @@ class Backend(BaseTaskBackend):
         Raises:
             BackendUnavailable: see `push`.
         """
+
+    # What that makes, with the kind of delivery that is set.
+
+    @cached_property
+    def features(self) -> Features:
+        """What this backend can do."""
+        native = self.native_features
+        if self.delivery == "native":
+            keeps_time = native.run_after is not Support.NO
+            return replace(
+                native, retries=Support.BRIDGED if keeps_time else Support.NO
+            )
+        return replace(
+            native,
+            run_after=Support.BRIDGED,
+            enqueue_in_transaction=Support.BRIDGED,
+            retries=Support.BRIDGED,
+            at_most_once=Support.BRIDGED,
+            results=Support.BRIDGED,
+            recovery=Support.BRIDGED,
+        )
+
+    @cached_property
+    def durable_options(self) -> DurableOptions:
+        """The keys of OPTIONS that durable delivery reads."""
+        return DurableOptions.of(self.options)
+
+    @cached_property
+    def store(self) -> Store:
+        """Where durable delivery keeps its records."""
+        return open_store(self)
+
+    @cached_property
+    def channel(self) -> str:
+        """Which library and broker messages go to: 16 hex digits, for comparing."""
+        own = {k: v for k, v in self.options.items() if k in self.options_schema}
+        name = (
+            f"{type(self).__module__}.{type(self).__qualname__} {sorted(own.items())}"
+        )
+        return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+    def delivery_of(self, *, durable: bool) -> Delivery:
+        """Return how messages of one kind are delivered here.
+
+        Those of the other kind may still be on their way after DELIVERY was changed.
+        """
+        return self._durable if durable else self._native
+
+    @cached_property
+    def _durable(self) -> Delivery:
+        return DurableDelivery(self)
+
+    @cached_property
+    def _native(self) -> Delivery:
+        return NativeDelivery(self)
 
     # django.tasks reads these four flags.
 
@@ -179,7 +230,7 @@ class Backend(BaseTaskBackend):
                 f"Its QUEUES are {', '.join(sorted(self.queues))}."
             )
         super().validate_task(task)
-        self._check_delay(task)
+        self._check_delays(task)
 
     def enqueue(
         self, task: DjangoTask[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -193,11 +244,9 @@ class Backend(BaseTaskBackend):
         """Queue one task for each call, in one hand-over; see `Task.enqueue_many`."""
         self.validate_task(task)
         check_importable(task)
-        results = [self._new_result(task, args, kwargs) for args, kwargs in calls]
-        self.push([_seal(result) for result in results])
-        for result in results:
-            # The tasks are queued: a failing receiver must not make it look otherwise.
-            task_enqueued.send_robust(type(self), task_result=result)
+        results = [new_result(task, args, kwargs) for args, kwargs in calls]
+        if results:
+            self.delivery_of(durable=self.delivery == "durable").enqueue(results)
         return results
 
     async def aenqueue_many(
@@ -209,41 +258,32 @@ class Backend(BaseTaskBackend):
         )
 
     def get_result(self, result_id: str) -> TaskResult[Any]:
-        """Refuse: native delivery keeps no results."""
-        raise NotImplementedError(
-            f"{self} keeps no results in {self.delivery} delivery."
-        )
+        """Return what became of a task.
 
-    def _new_result(
-        self, task: DjangoTask[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> TaskResult[Any]:
-        try:
-            return TaskResult(
-                task=task,
-                id=secrets.token_hex(16),
-                status=TaskResultStatus.READY,
-                enqueued_at=timezone.now(),
-                started_at=None,
-                finished_at=None,
-                last_attempted_at=None,
-                args=list(args),
-                kwargs=dict(kwargs),
-                backend=self.alias,
-                errors=[],
-                worker_ids=[],
-            )
-        except (TypeError, ValueError) as exc:
-            raise _not_json(task, exc) from exc
+        Raises:
+            TaskResultDoesNotExist: no task of this backend has, or has any more, the id.
+            NotImplementedError: native delivery keeps no results.
+        """
+        if self.delivery == "native":
+            raise NotImplementedError(f"{self} keeps no results in native delivery.")
+        return load_result(self.store, result_id)
 
-    def _check_delay(self, task: DjangoTask[Any, Any]) -> None:
-        if task.run_after is None or (limit := self.max_delay_s) is None:
+    def _check_delays(self, task: DjangoTask[Any, Any]) -> None:
+        if self.delivery == "durable" or (limit := self.max_delay_s) is None:
             return
-        if task.run_after - timezone.now() > timedelta(seconds=limit):
-            raise InvalidTask(
-                f"Task {task.module_path!r}: {self} cannot delay a task in "
-                f"{self.delivery} delivery by more than {limit:.0f} s: its broker "
-                f"would hand it out again before it is due."
-            )
+        delays: dict[str, float | None] = {}
+        if task.run_after is not None:
+            wait = task.run_after - timezone.now()
+            delays["delay a task"] = wait.total_seconds()
+        if getattr(task, "max_attempts", 1) > 1:
+            delays["delay a retry"] = longest_delay(task.backoff)
+        for what, delay_s in delays.items():
+            if delay_s is not None and delay_s > limit:
+                raise InvalidTask(
+                    f"Task {task.module_path!r}: {self} cannot {what} in native "
+                    f"delivery by more than {limit:.0f} s: its broker would hand it "
+                    f"out again before it is due. Use DELIVERY = 'durable'."
+                )
 
     # System checks.
 
@@ -274,41 +314,6 @@ class Backend(BaseTaskBackend):
                     f"got {value!r}.",
                     id="taskbridge.E003",
                 )
-
-
-def _seal(result: TaskResult[Any]) -> Envelope:
-    task: DjangoTask[Any, Any] = result.task
-    enqueued_at: datetime | None = result.enqueued_at
-    run_after: datetime | None = task.run_after
-    try:
-        signed = message.sign(
-            Message(
-                id=result.id,
-                task=task.module_path,
-                args=result.args,
-                kwargs=result.kwargs,
-                backend=result.backend,
-                queue_name=task.queue_name,
-                priority=task.priority,
-                run_after=run_after.isoformat() if run_after else None,
-                enqueued_at=enqueued_at.isoformat() if enqueued_at else "",
-            )
-        )
-    except ValueError as exc:
-        raise _not_json(task, exc) from exc
-    return Envelope(
-        body=message.pack([signed]),
-        queue_name=task.queue_name,
-        priority=task.priority,
-        run_after=run_after,
-    )
-
-
-def _not_json(task: DjangoTask[Any, Any], exc: Exception) -> TypeError:
-    return TypeError(
-        f"Task {task.module_path!r}: arguments must be JSON ({exc}). Pass a plain "
-        f"value, such as a primary key or an ISO date, and load the object in the task."
-    )
 
 
 __all__ = ["Backend", "BackendUnavailable", "Envelope", "Features", "Option", "Support"]

@@ -29,6 +29,7 @@ if TYPE_CHECKING or django.VERSION < (6, 0):
     from django_tasks.base import Task as DjangoTask
     from django_tasks.exceptions import InvalidTaskBackendError as InvalidTaskBackend
     from django_tasks.exceptions import InvalidTaskError as InvalidTask
+    from django_tasks.exceptions import TaskResultDoesNotExist
     from django_tasks.signals import task_enqueued, task_finished, task_started
     from django_tasks.utils import normalize_json
 
@@ -52,7 +53,11 @@ else:
         TASK_MIN_PRIORITY,
         TaskError,
     )
-    from django.tasks.exceptions import InvalidTask, InvalidTaskBackend
+    from django.tasks.exceptions import (
+        InvalidTask,
+        InvalidTaskBackend,
+        TaskResultDoesNotExist,
+    )
     from django.tasks.signals import task_enqueued, task_finished, task_started
     from django.utils.json import normalize_json
 
@@ -79,6 +84,7 @@ __all__ = [
     "TaskContext",
     "TaskError",
     "TaskResult",
+    "TaskResultDoesNotExist",
     "TaskResultStatus",
     "normalize_json",
     "task_backends",

@@ -12,9 +12,17 @@ class BackendUnavailable(TaskbridgeException):
     """
 
 
+class StoreUnavailable(BackendUnavailable):
+    """The records of durable delivery cannot be read or written now."""
+
+
 class InvalidMessage(TaskbridgeException):
     """A message is not ours: altered, forged, or it names something not a Task."""
 
 
 class WorkerFailed(TaskbridgeException):
     """A worker ended although nobody asked it to, or cannot start."""
+
+
+class WorkerLost(TaskbridgeException):
+    """An attempt ended with the loss of its worker; found in ``TaskResult.errors``."""

@@ -38,6 +38,8 @@ class Features:
     """Can a task be kept from ever starting twice?"""
     results: Support = Support.NO
     """Can status and return value be read back by id?"""
+    recovery: Support = Support.NO
+    """Does a task whose worker was killed run again, whatever the broker does?"""
 
 
 def table(backends: Mapping[str, Features]) -> str:

@@ -43,6 +43,10 @@ class Message:
     """ISO 8601 with offset."""
     enqueued_at: str
     """ISO 8601 with offset."""
+    worker_ids: list[str]
+    """The workers that have started it, one for each attempt so far."""
+    durable: bool
+    """Whether a record says what became of it, which a worker has to claim first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,7 @@ class Envelope:
     priority: int
     """-100 to 100, higher runs first."""
     run_after: datetime | None
+    """None: as soon as possible; durable delivery keeps the time by itself."""
 
 
 @cache

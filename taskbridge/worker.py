@@ -1,4 +1,4 @@
-"""Supervises the worker of one backend: starts, stops and restarts its process."""
+"""Supervises the processes of one backend: its worker and a dispatcher."""
 
 import contextlib
 import ctypes
@@ -12,16 +12,20 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from django.db import connections
 
 from .backend import Backend
 from .compat import task_backends
+from .dispatcher import Dispatcher
 from .exceptions import TaskbridgeException, WorkerFailed
 
 logger = logging.getLogger("taskbridge")
 
 RESTART_PAUSES_S = (1, 2, 4, 8, 16, 30)
+DELIVERED = 10
+"""Exit status of the child that delivered something; see `_deliver_due`."""
 HEALTHY_AFTER_S = 60
 """A process that lived this long starts again with the shortest pause."""
 
@@ -40,20 +44,30 @@ class WorkerOptions:
 
 
 class Supervisor:
-    """Runs the worker of a backend in a child process until it is told to stop.
+    """Runs the worker of a backend, and a dispatcher, in child processes.
 
     SIGTERM or SIGINT lets running tasks finish; a second one, or `graceful_timeout_s`
     after the first, kills what is left. A child that dies is started again after a
     pause that grows, except in burst.
+
+    Args:
+        backend: whose worker and whose records.
+        options: of the worker; None: only a dispatcher runs.
+        graceful_timeout_s: seconds.
     """
 
     def __init__(
-        self, backend: Backend, options: WorkerOptions, *, graceful_timeout_s: float
+        self,
+        backend: Backend,
+        options: WorkerOptions | None,
+        *,
+        graceful_timeout_s: float,
     ) -> None:
         self._backend = backend
         self._options = options
         self._graceful_timeout_s = graceful_timeout_s
         self._stop_signals = 0
+        self._deadline = 0.0
 
     def run(self) -> int:
         """Supervise until stopped, or until burst ends.
@@ -64,42 +78,67 @@ class Supervisor:
         """
         _warn_of_threads()
         with _wakeups(self._on_stop_signal) as wait:
-            failures = 0
-            while not self._stop_signals:
-                started = time.monotonic()
-                child = _Child.fork(self._backend.alias, self._options)
-                status = self._watch(child, wait)
-                if self._stop_signals:
-                    # -SIGTERM: it was told before it could take any task.
-                    return 0 if status in {0, -signal.SIGTERM} else 1
-                if self._options.burst:
-                    return 0 if status == 0 else 1
-                if time.monotonic() - started > HEALTHY_AFTER_S:
-                    failures = 0
-                pause = RESTART_PAUSES_S[min(failures, len(RESTART_PAUSES_S) - 1)]
-                failures += 1
-                logger.error(
-                    "The worker of %s ended with status %s; it is started again "
-                    "in %s s.",
-                    self._backend,
-                    status,
-                    pause,
-                )
-                self._pause(pause, wait)
-        return 0
+            if self._options and self._options.burst:
+                return self._run_burst(self._options, wait)
+            return self._run_until_stopped(wait)
 
     def _on_stop_signal(self) -> None:
         self._stop_signals += 1
 
-    def _watch(self, child: "_Child", wait: Callable[[float], None]) -> int:
-        """Wait for a child to end, passing on the wish to stop; return its status."""
-        deadline: float | None = None
+    def _run_until_stopped(self, wait: Callable[[float], None]) -> int:
+        roles = []
+        if self._options:
+            roles.append(_Role("worker", partial(_run_worker, options=self._options)))
+        if self._backend.delivery == "durable":
+            roles.append(_Role("dispatcher", _run_dispatcher))
+        while not self._stop_signals:
+            for role in roles:
+                role.keep_running(self._backend)
+            wait(0.5)
+        children = [role.child for role in roles if role.child]
+        self._ask_to_end(children)
+        statuses = [self._wait_for_end(child, wait) for child in children]
+        # -SIGTERM: it was told before it could take any task.
+        return int(any(status not in {0, -signal.SIGTERM} for status in statuses))
+
+    def _run_burst(self, options: WorkerOptions, wait: Callable[[float], None]) -> int:
+        """Run the worker, again for as long as the dispatcher finds what is due."""
+        is_durable = self._backend.delivery == "durable"
+        if is_durable and self._run_child(_deliver_due, wait) not in {0, DELIVERED}:
+            return 1
+        while not self._stop_signals:
+            status = self._run_child(partial(_run_worker, options=options), wait)
+            if status or not is_durable:
+                return int(bool(status) and not self._is_early_stop(status))
+            status = self._run_child(_deliver_due, wait)
+            if status != DELIVERED:
+                return int(bool(status) and not self._is_early_stop(status))
+        return 0
+
+    def _is_early_stop(self, status: int) -> bool:
+        return bool(self._stop_signals) and status == -signal.SIGTERM
+
+    def _run_child(
+        self, main: Callable[[Backend], int], wait: Callable[[float], None]
+    ) -> int:
+        child = _Child.fork(self._backend.alias, main)
+        while not child.has_ended():
+            if self._stop_signals:
+                self._ask_to_end([child])
+                return self._wait_for_end(child, wait)
+            wait(0.5)
+        return child.reap()
+
+    def _ask_to_end(self, children: list["_Child"]) -> None:
+        self._deadline = time.monotonic() + self._graceful_timeout_s
+        for child in children:
+            child.terminate()
+
+    def _wait_for_end(self, child: "_Child", wait: Callable[[float], None]) -> int:
+        """Kill a child if it is late, and return its status."""
         killed = False
         while not child.has_ended():
-            if self._stop_signals and deadline is None:
-                deadline = time.monotonic() + self._graceful_timeout_s
-                child.terminate()
-            is_late = deadline is not None and time.monotonic() > deadline
+            is_late = time.monotonic() > self._deadline
             if not killed and (is_late or self._stop_signals > 1):
                 killed = True
                 logger.error(
@@ -111,11 +150,40 @@ class Supervisor:
             wait(0.5)
         return child.reap()
 
-    def _pause(self, seconds: float, wait: Callable[[float], None]) -> None:
-        """Wait, but no longer than until a stop signal."""
-        end = time.monotonic() + seconds
-        while not self._stop_signals and (left := end - time.monotonic()) > 0:
-            wait(min(left, 0.5))
+
+class _Role:
+    """What one child is for, and when it is to be started again."""
+
+    def __init__(self, name: str, main: Callable[[Backend], int]) -> None:
+        self.child: _Child | None = None
+        self._name = name
+        self._main = main
+        self._failures = 0
+        self._started = 0.0
+        self._start_at = 0.0
+
+    def keep_running(self, backend: Backend) -> None:
+        """Start the child, if it is time to, and take note if it has ended."""
+        if self.child and self.child.has_ended():
+            self._note_end(backend, self.child.reap())
+        if self.child is None and time.monotonic() >= self._start_at:
+            self._started = time.monotonic()
+            self.child = _Child.fork(backend.alias, self._main)
+
+    def _note_end(self, backend: Backend, status: int) -> None:
+        self.child = None
+        if time.monotonic() - self._started > HEALTHY_AFTER_S:
+            self._failures = 0
+        pause = RESTART_PAUSES_S[min(self._failures, len(RESTART_PAUSES_S) - 1)]
+        self._failures += 1
+        self._start_at = time.monotonic() + pause
+        logger.error(
+            "The %s of %s ended with status %s; it is started again in %s s.",
+            self._name,
+            backend,
+            status,
+            pause,
+        )
 
 
 class _Child:
@@ -125,7 +193,7 @@ class _Child:
         self._pid = pid
 
     @classmethod
-    def fork(cls, alias: str, options: WorkerOptions) -> "_Child":
+    def fork(cls, alias: str, main: Callable[[Backend], int]) -> "_Child":
         _flush_output()
         connections.close_all()
         parent = os.getpid()
@@ -136,7 +204,7 @@ class _Child:
         if pid == 0:
             status = 1
             try:
-                status = _run_child(alias, options, parent)
+                status = _run_child(alias, main, parent)
             finally:
                 os._exit(status)  # never return into the code of the parent
         signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
@@ -172,7 +240,31 @@ def pass_over(number: int, frame: object) -> None:
     """
 
 
-def _run_child(alias: str, options: WorkerOptions, parent: int) -> int:
+def _run_worker(backend: Backend, options: WorkerOptions) -> int:
+    backend.run_worker(options)
+    return 0
+
+
+def _run_dispatcher(backend: Backend) -> int:
+    stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    dispatcher = Dispatcher(backend)
+    # What a signal interrupts goes on sleeping: at most half a second.
+    while not stopping:
+        time.sleep(dispatcher.step())
+    return 0
+
+
+def _deliver_due(backend: Backend) -> int:
+    return DELIVERED if Dispatcher(backend).deliver_due() else 0
+
+
+def _run_child(alias: str, main: Callable[[Backend], int], parent: int) -> int:
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -185,7 +277,7 @@ def _run_child(alias: str, options: WorkerOptions, parent: int) -> int:
         _end_with_parent(parent)
         backend = task_backends[alias]
         assert isinstance(backend, Backend)  # noqa: S101 - the supervisor was given one
-        backend.run_worker(options)
+        return main(backend)
     except TaskbridgeException as exc:
         logger.error("%s", exc, exc_info=exc.__cause__)
         return 1
@@ -195,8 +287,8 @@ def _run_child(alias: str, options: WorkerOptions, parent: int) -> int:
         traceback.print_exc()
         return 1
     finally:
+        connections.close_all()
         _flush_output()
-    return 0
 
 
 def _flush_output() -> None:

@@ -10,6 +10,11 @@ from typing import Any
 from bookshop.settings import *  # noqa: F403
 from bookshop.settings import BACKENDS, QUEUES
 
+from tests.mysql_driver import install
+
+if os.environ.get("DATABASE_URL", "").startswith("mysql://"):
+    install()
+
 UNREACHABLE = "127.0.0.1:1"
 
 
@@ -17,27 +22,36 @@ def tasks() -> dict[str, dict[str, Any]]:
     """TASKS, as the environment says where the services are."""
     redis = os.environ.get("TESTS_REDIS_URL", f"redis://{UNREACHABLE}/0")
     rabbitmq = os.environ.get("TESTS_RABBITMQ_URL", f"amqp://{UNREACHABLE}//")
+    brokers = {
+        "background_tasks": on("background_tasks"),
+        "celery_app": on("celery", APP="tests.celery_project.app"),
+        "celery_redis": on("celery", BROKER_URL=redis),
+        "celery_rabbitmq": on("celery", BROKER_URL=rabbitmq),
+        "django_q_redis": on("django_q", BROKER_URL=redis),
+        "django_q_orm": on("django_q", BROKER_URL="orm://default"),
+    }
+    memory = "taskbridge.testing.memory.MemoryBackend"
+    native = {"default": {"BACKEND": memory, "QUEUES": QUEUES}, **brokers}
     return {
-        "default": {
-            "BACKEND": "taskbridge.testing.memory.MemoryBackend",
-            "QUEUES": QUEUES,
+        **{
+            alias: using(backend, DELIVERY="native")
+            for alias, backend in native.items()
         },
-        "background_tasks": BACKENDS["background_tasks"],
-        "celery_app": {
-            **BACKENDS["celery"],
-            "OPTIONS": {"DELIVERY": "native", "APP": "tests.celery_project.app"},
+        **{
+            f"durable_{alias}": using(backend, LEASE=2)
+            for alias, backend in native.items()
         },
-        "celery_redis": on("celery", redis),
-        "celery_rabbitmq": on("celery", rabbitmq),
-        "django_q_redis": on("django_q", redis),
-        "django_q_orm": on("django_q", "orm://default"),
     }
 
 
-def on(backend: str, broker_url: str) -> dict[str, Any]:
-    """The example's settings of a backend, on this broker."""
-    options = {"DELIVERY": "native", "BROKER_URL": broker_url}
+def on(backend: str, **options: Any) -> dict[str, Any]:
+    """The example's settings of a backend, with these options alone."""
     return {**BACKENDS[backend], "OPTIONS": options}
+
+
+def using(backend: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """Settings of a backend, with more options."""
+    return {**backend, "OPTIONS": {**backend.get("OPTIONS", {}), **options}}
 
 
 TASKS = tasks()

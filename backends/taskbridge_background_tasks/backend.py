@@ -24,7 +24,7 @@ class BackgroundTasksBackend(Backend):
     }
 
     @property
-    def features(self) -> Features:
+    def native_features(self) -> Features:
         """See `Features`."""
         return Features(
             run_after=Support.NATIVE,

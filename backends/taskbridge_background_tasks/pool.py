@@ -21,8 +21,9 @@ from typing import TypeVar
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, connections
 
-from taskbridge.execution import run, worker_id
+from taskbridge.execution import run
 from taskbridge.worker import WorkerOptions, pass_over
+from taskbridge.worker_id import worker_id
 
 from .rows import Rows
 

@@ -68,7 +68,7 @@ class CeleryBackend(Backend):
         )
 
     @property
-    def features(self) -> Features:
+    def native_features(self) -> Features:
         """See `Features`."""
         # The queues of our own app keep priorities apart; the project's may not.
         keeps_priority = (

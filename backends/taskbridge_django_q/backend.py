@@ -41,7 +41,7 @@ class DjangoQBackend(Backend):
     }
 
     @property
-    def features(self) -> Features:
+    def native_features(self) -> Features:
         """See `Features`."""
         return Features(
             run_after=Support.NATIVE,

@@ -9,7 +9,7 @@ from django.utils import timezone
 from taskbridge.message import SALT, Message, pack, sign
 
 
-def hostile_bodies(alias: str, ledger: str) -> list[str]:
+def hostile_bodies(alias: str, ledger: str, *, durable: bool) -> list[str]:
     """Return one body of each kind; each would write to the ledger if it ran."""
     good = Message(
         id="hostile",
@@ -21,6 +21,8 @@ def hostile_bodies(alias: str, ledger: str) -> list[str]:
         priority=0,
         run_after=None,
         enqueued_at=timezone.now().isoformat(),
+        worker_ids=[],
+        durable=durable,
     )
     signed = sign(good)
     payload, _, _ = signed.rpartition(":")

@@ -17,7 +17,7 @@ class MemoryBackend(Backend):
     _by_alias: ClassVar[defaultdict[str, list[Envelope]]] = defaultdict(list)
 
     @property
-    def features(self) -> Features:
+    def native_features(self) -> Features:
         """See `Features`."""
         return Features(run_after=Support.NATIVE, priority=Support.NATIVE)
 

@@ -26,3 +26,26 @@ class TestDjangoQOnItsOrmBroker(BackendContract):
 
 class TestBackgroundTasks(BackendContract):
     alias = "background_tasks"
+
+
+@pytest.mark.usefixtures("redis_service")
+class TestDurableCeleryOnRedis(BackendContract):
+    alias = "durable_celery_redis"
+
+
+@pytest.mark.usefixtures("rabbitmq_service")
+class TestDurableCeleryOnRabbitMQ(BackendContract):
+    alias = "durable_celery_rabbitmq"
+
+
+@pytest.mark.usefixtures("redis_service")
+class TestDurableDjangoQOnRedis(BackendContract):
+    alias = "durable_django_q_redis"
+
+
+class TestDurableDjangoQOnItsOrmBroker(BackendContract):
+    alias = "durable_django_q_orm"
+
+
+class TestDurableBackgroundTasks(BackendContract):
+    alias = "durable_background_tasks"

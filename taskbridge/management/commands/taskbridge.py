@@ -1,4 +1,4 @@
-"""``manage.py taskbridge worker`` and ``status``."""
+"""``manage.py taskbridge``: worker, dispatcher, status and prune."""
 
 import importlib
 import importlib.util
@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from taskbridge.backend import Backend
 from taskbridge.compat import DEFAULT_TASK_BACKEND_ALIAS, task_backends
+from taskbridge.dispatcher import PRUNE_BATCH
 from taskbridge.exceptions import BackendUnavailable
 from taskbridge.worker import Supervisor, WorkerOptions
 
@@ -26,12 +27,30 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the subcommands."""
         commands = parser.add_subparsers(dest="command", required=True)
-        worker = commands.add_parser("worker", help="Run the worker of a backend.")
-        worker.add_argument(
-            "--backend",
-            default=DEFAULT_TASK_BACKEND_ALIAS,
-            metavar="ALIAS",
-            help="alias in TASKS (default: %(default)s)",
+        worker = commands.add_parser(
+            "worker", help="Run the worker of a backend, and a dispatcher."
+        )
+        dispatcher = commands.add_parser(
+            "dispatcher",
+            help="Run a dispatcher alone, beside workers that you start yourself.",
+        )
+        prune = commands.add_parser("prune", help="Delete records of finished tasks.")
+        for command in (worker, dispatcher, prune):
+            command.add_argument(
+                "--backend",
+                default=DEFAULT_TASK_BACKEND_ALIAS,
+                metavar="ALIAS",
+                help="alias in TASKS (default: %(default)s)",
+            )
+        prune.add_argument(
+            "--older-than",
+            type=_age,
+            required=True,
+            metavar="AGE",
+            help="how long ago they finished, such as 90s, 12h or 7d",
+        )
+        prune.add_argument(
+            "--failed", action="store_true", help="those that failed, too"
         )
         worker.add_argument(
             "--concurrency",
@@ -62,10 +81,36 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, command: str, **options: Any) -> None:
         """Run the subcommand."""
-        if command == "worker":
-            self._worker(**options)
-        else:
-            self._status(as_json=options["json"])
+        match command:
+            case "worker":
+                self._worker(**options)
+            case "dispatcher":
+                self._dispatcher(options["backend"])
+            case "prune":
+                self._prune(**options)
+            case _:
+                self._status(as_json=options["json"])
+
+    def _dispatcher(self, alias: str) -> None:
+        backend = _durable_backend(alias)
+        _show_errors()
+        self.stdout.write(f"TaskBridge dispatcher of {backend}.")
+        status = Supervisor(backend, None, graceful_timeout_s=60).run()
+        if status:
+            raise SystemExit(status)
+
+    def _prune(
+        self, *, backend: str, older_than: float, failed: bool, **options: Any
+    ) -> None:
+        store = _durable_backend(backend).store
+        deleted = 0
+        while count := store.prune(
+            successful_s=older_than,
+            failed_s=older_than if failed else None,
+            limit=PRUNE_BATCH,
+        ):
+            deleted += count
+        self.stdout.write(f"{deleted} records deleted.")
 
     def _worker(
         self,
@@ -114,6 +159,8 @@ class Command(BaseCommand):
                 entry["delivery"] = backend.delivery
                 try:
                     entry["queues"] = backend.queue_depths()
+                    if backend.delivery == "durable":
+                        entry["tasks"] = backend.store.counts()
                 except BackendUnavailable as exc:
                     entry["error"] = str(exc)
             report[alias] = entry
@@ -135,6 +182,9 @@ class Command(BaseCommand):
         for queue, depth in entry.get("queues", {}).items():
             waiting = "unknown" if depth is None else f"{depth} waiting"
             self.stdout.write(f"  {queue}: {waiting}")
+        tasks = ", ".join(f"{n} {s}" for s, n in sorted(entry.get("tasks", {}).items()))
+        if tasks:
+            self.stdout.write(f"  tasks: {tasks}")
 
 
 def _bridge_backend(alias: str) -> Backend:
@@ -147,6 +197,13 @@ def _bridge_backend(alias: str) -> Backend:
             f"Backend {alias!r} is a {type(backend).__name__}, which TaskBridge cannot "
             f"run a worker for."
         )
+    return backend
+
+
+def _durable_backend(alias: str) -> Backend:
+    backend = _bridge_backend(alias)
+    if backend.delivery != "durable":
+        raise CommandError(f"{backend} keeps no records: its DELIVERY is 'native'.")
     return backend
 
 
@@ -195,6 +252,13 @@ def _positive_int(text: str) -> int:
     if value < 1:
         raise ArgumentTypeError(f"must be at least 1, got {value}")
     return value
+
+
+def _age(text: str) -> float:
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    if text[-1:] not in units:
+        raise ArgumentTypeError(f"must end in s, m, h or d, got {text!r}")
+    return _seconds(text[:-1]) * units[text[-1]]
 
 
 def _seconds(text: str) -> float:

@@ -12,12 +12,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from . import PostgreSQL, RabbitMQ, Redis, Service, ServiceFailure, ServiceUnavailable
+from . import (
+    MariaDB,
+    PostgreSQL,
+    RabbitMQ,
+    Redis,
+    Service,
+    ServiceFailure,
+    ServiceUnavailable,
+)
 
 SERVICES: Mapping[str, type[Service]] = {
     "redis": Redis,
     "rabbitmq": RabbitMQ,
     "postgresql": PostgreSQL,
+    "mariadb": MariaDB,
 }
 GRACE_S = 30.0
 """How long the command may take to end after a signal, before it is killed."""
@@ -80,8 +89,9 @@ def main(arguments: Sequence[str]) -> int:
 
     Args:
         arguments: names of services, ``--``, the command and its arguments. The command
-            finds the URLs in TASKBRIDGE_TEST_REDIS_URL, TASKBRIDGE_TEST_RABBITMQ_URL
-            and TASKBRIDGE_TEST_POSTGRESQL_URL; the last also in DATABASE_URL.
+            finds the URLs in TASKBRIDGE_TEST_REDIS_URL, TASKBRIDGE_TEST_RABBITMQ_URL,
+            TASKBRIDGE_TEST_POSTGRESQL_URL and TASKBRIDGE_TEST_MARIADB_URL; that of the
+            last database named also in DATABASE_URL.
 
     Returns:
         The exit status of the command; 125 if a service cannot be had.
@@ -110,7 +120,7 @@ def main(arguments: Sequence[str]) -> int:
                 service = stack.enter_context(SERVICES[name]())
                 sys.stderr.write(f"{service.name}: {service.source}\n")
                 environ[service.variable] = service.url
-                if isinstance(service, PostgreSQL):
+                if isinstance(service, PostgreSQL | MariaDB):
                     environ["DATABASE_URL"] = service.url
             # The services have deadlines of their own to stop by.
             stack.callback(_ignore, signals)

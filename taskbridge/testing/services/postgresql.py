@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import shutil
 import signal
 import struct
 import subprocess
-import time
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import SplitResult, unquote
 
+from .process import account_for
 from .programs import expand, find_program, find_wheel, version_of
 from .service import (
     HOST,
@@ -60,7 +59,7 @@ class PostgreSQL(Service):
         super().__init__()
         self.durable = durable
         self._programs = Path()
-        self._account = _account() if os.geteuid() == 0 else None
+        self._account = account_for("postgres")
 
     def _find(self) -> str:
         # initdb is the one that matters: some systems ship only the clients on PATH.
@@ -81,9 +80,7 @@ class PostgreSQL(Service):
         )
 
     def _prepare(self) -> None:
-        if self._account:
-            os.chown(self.directory, self._account.pw_uid, self._account.pw_gid)
-        initdb = self._launch(
+        self._initialise(
             [
                 str(self._programs / "initdb"),
                 f"--pgdata={self._data}",
@@ -95,20 +92,7 @@ class PostgreSQL(Service):
             ],
             environ=_environ(),
             account=self._account,
-            guard_signal=signal.SIGTERM,
         )
-        try:
-            status = initdb.wait(self._deadline - time.monotonic())
-        finally:
-            # SIGTERM, so that the servers it runs free their shared memory first.
-            self._processes.remove(initdb)
-            initdb.stop(signal.SIGTERM, self.stop_timeout_s)
-        if status != 0:
-            raise self._failure(
-                "takes too long to initialise"
-                if status is None
-                else f"cannot be initialised: initdb exited with status {status}"
-            )
 
     def _launch_server(self, port: int) -> None:
         durable = "on" if self.durable else "off"
@@ -171,14 +155,6 @@ class PostgreSQL(Service):
         with contextlib.suppress(FileNotFoundError):
             return (self._data / "postmaster.pid").read_text().splitlines()
         return []
-
-
-def _account() -> pwd.struct_passwd:
-    """Choose who runs the server when we are root, which it refuses."""
-    try:
-        return pwd.getpwnam("postgres")
-    except KeyError:
-        return pwd.getpwnam("nobody")
 
 
 def _environ() -> dict[str, str]:

@@ -138,6 +138,23 @@ class ServerProcess:
         self._guard.forget(self.pid)
 
 
+def account_for(name: str) -> pwd.struct_passwd | None:
+    """Choose who runs a server that refuses to run as root.
+
+    Args:
+        name: the account its package makes.
+
+    Returns:
+        That account, else nobody's; None, for ours, if we are not root.
+    """
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        return pwd.getpwnam("nobody")
+
+
 def _children(pid: int) -> list[int]:
     """List the children of a process; empty where /proc does not tell."""
     try:

@@ -220,6 +220,33 @@ class Service(abc.ABC):
         """The file the private server writes its messages to."""
         return self.directory / "server.log"
 
+    def _initialise(
+        self,
+        argv: Sequence[str],
+        *,
+        environ: dict[str, str],
+        account: pwd.struct_passwd | None,
+    ) -> None:
+        """Run the program that fills the directory, which becomes the account's."""
+        if account:
+            os.chown(self.directory, account.pw_uid, account.pw_gid)
+        # SIGTERM, so that the servers it runs free their shared memory first.
+        process = self._launch(
+            argv, environ=environ, account=account, guard_signal=signal.SIGTERM
+        )
+        try:
+            status = process.wait(self._deadline - time.monotonic())
+        finally:
+            self._processes.remove(process)
+            process.stop(signal.SIGTERM, self.stop_timeout_s)
+        if status != 0:
+            program = Path(argv[0]).name
+            raise self._failure(
+                "takes too long to initialise"
+                if status is None
+                else f"cannot be initialised: {program} exited with status {status}"
+            )
+
     def _launch(
         self,
         argv: Sequence[str],

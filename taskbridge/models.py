@@ -1,0 +1,71 @@
+"""`TaskRecord`, the row that says what became of a task in durable delivery."""
+
+from typing import ClassVar
+
+from django.db import models
+
+from .compat import TaskResultStatus
+
+
+class TaskRecord(models.Model):
+    """A task that was enqueued, and everything that is known of it.
+
+    `Store` writes it, by conditional updates; whoever else does breaks the promises
+    of durable delivery. Instants are by the clock of the database.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    """Version 7: ordered by time, so that inserts append and old rows are found."""
+    backend = models.CharField(max_length=64)
+    """Alias in TASKS."""
+    task = models.CharField(max_length=255)
+    """Import path of the Task."""
+    queue_name = models.CharField(max_length=255)
+    priority = models.SmallIntegerField()
+    """-100 to 100, higher runs first."""
+    arguments = models.TextField()
+    """JSON: a list of positional arguments, and an object of keyword arguments."""
+    run_after = models.DateTimeField(null=True)
+    """What was asked for; when it is next due is `wake_at`."""
+    enqueued_at = models.DateTimeField()
+    at_most_once = models.BooleanField()
+
+    status = models.CharField(
+        max_length=10,
+        default=TaskResultStatus.READY.value,
+        db_default=TaskResultStatus.READY.value,
+    )
+    attempt = models.PositiveIntegerField(default=0, db_default=0)
+    """How often it was started."""
+    lost = models.PositiveIntegerField(default=0, db_default=0)
+    """How many of these ended with the loss of the worker."""
+    worker_ids = models.TextField(null=True)
+    """JSON: a list of the workers that started it; NULL: none."""
+    errors = models.TextField(null=True)
+    """JSON: a list of pairs, exception path and traceback; NULL: none."""
+    return_value = models.TextField(null=True)
+    """JSON."""
+    started_at = models.DateTimeField(null=True)
+    last_attempted_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    wake_at = models.DateTimeField(null=True)
+    """When a dispatcher has to do something about it, unless a worker does first.
+
+    READY and not pushed: it is due, push it. READY and pushed: nobody claimed it, push
+    it again. RUNNING: its lease ends, the worker is lost. NULL: it is finished.
+    """
+    pushes = models.PositiveIntegerField(default=0, db_default=0)
+    """How often this attempt was handed to the queue library."""
+    pushed_to = models.CharField(max_length=16, default="", db_default="")
+    """Which queue library and broker that was; see `Backend.channel`."""
+    token = models.CharField(max_length=16, default="", db_default="")
+    """Who has hold of it: random, new with each claim. It fences the finish."""
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["backend", "wake_at"], name="taskbridge_wake"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task} {self.id} ({self.status})"

@@ -1,0 +1,360 @@
+"""Records in the project's database; see `Store` for what each method promises.
+
+The statements of a task's way are written out, since building them with the ORM takes
+longer than the database does. They touch rows by primary key, or by the index on
+(backend, wake_at).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+from django.db import (
+    InterfaceError,
+    OperationalError,
+    connections,
+    router,
+    transaction,
+)
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Count, Q, QuerySet
+from django.utils import timezone
+
+from taskbridge.exceptions import StoreUnavailable
+from taskbridge.identity import oldest_id
+from taskbridge.models import TaskRecord
+
+from . import Due, Store
+from .clock import Clock, clock_of
+
+TABLE = TaskRecord._meta.db_table  # noqa: SLF001 - Django documents it
+INSERTED = (
+    *("id", "backend", "task", "queue_name", "priority", "arguments", "run_after"),
+    *("enqueued_at", "at_most_once", "wake_at", "pushes", "pushed_to"),
+)
+ROWS_PER_INSERT = 1000
+CHARACTERS_PER_INSERT = 4_000_000  # MariaDB takes 16 MB in one packet by default
+
+START = """
+UPDATE {table} SET status = 'RUNNING', attempt = attempt + 1, worker_ids = %s,
+token = %s, last_attempted_at = {now}, started_at = COALESCE(started_at, {now}),
+wake_at = {later}
+WHERE id IN ({ids}) AND status = 'READY' AND attempt = %s"""
+
+EXTEND = """
+UPDATE {table} SET wake_at = {later}
+WHERE id IN ({ids}) AND token = %s AND status = 'RUNNING'"""
+
+SUCCEED = """
+UPDATE {table} SET status = 'SUCCESSFUL', finished_at = {now}, wake_at = NULL,
+return_value = {value}
+WHERE id IN ({ids}) AND token = %s"""
+
+RETRY = """
+UPDATE {table} SET status = 'READY', errors = %s, pushes = 0, wake_at = {later}
+WHERE id IN ({ids}) AND token = %s"""
+
+FAIL = """
+UPDATE {table} SET status = 'FAILED', errors = %s, finished_at = {now}, wake_at = NULL
+WHERE id IN ({ids}) AND token = %s"""
+
+LOOK = """
+SELECT id, status, pushes, {seconds_until_wake} FROM {table}
+WHERE backend = %s AND wake_at <= {later} ORDER BY wake_at LIMIT {limit}"""
+
+TAKE = """
+UPDATE {table} SET token = %s, pushes = pushes + 1, pushed_to = %s, wake_at = {later}
+WHERE id IN ({ids}) AND status = 'READY' AND wake_at <= {now}"""
+
+PUT_BACK = """
+UPDATE {table} SET wake_at = {later}
+WHERE id IN ({ids}) AND token = %s AND status = 'READY'"""
+
+EXPIRE = """
+UPDATE {table} SET status = %s, errors = %s, lost = lost + 1, token = '', pushes = 0,
+finished_at = {finished_at}, wake_at = {next_wake}
+WHERE id IN ({ids}) AND token = %s AND status = 'RUNNING' AND wake_at <= {now}"""
+
+REDIRECT = """
+UPDATE {table} SET wake_at = {now}, pushes = 0
+WHERE backend = %s AND wake_at > {now} AND status = 'READY' AND pushes > 0
+AND pushed_to <> %s"""
+
+
+class DatabaseStore(Store):
+    """Rows of `TaskRecord`, in the database that the router names for writing."""
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+
+    def insert(
+        self, records: Sequence[TaskRecord], then: Callable[[], None] | None
+    ) -> None:
+        """See `Store.insert`. `then` is called on commit."""
+        with self._translated_errors():
+            batches = list(_batches(records, self._rows_per_insert()))
+            if len(batches) == 1:
+                self._insert(batches[0])  # BEGIN and COMMIT would be two round trips
+            else:
+                with transaction.atomic(using=self._database):
+                    for batch in batches:
+                        self._insert(batch)
+        if then is not None:
+            transaction.on_commit(then, using=self._database, robust=True)
+
+    def claim(
+        self,
+        ids: Sequence[str],
+        *,
+        attempt: int,
+        worker_ids: str,
+        token: str,
+        lease_s: float,
+        again: bool = False,
+    ) -> Collection[str]:
+        """See `Store.claim`."""
+        with self._translated_errors():
+            lease = self._clock.seconds(lease_s)
+            started = self._update(
+                START, worker_ids, token, lease, ids=ids, last=(attempt,)
+            )
+            if started == len(ids):
+                return ids
+            return self._held(ids, token) if started or again else ()
+
+    def extend(self, ids: Collection[str], *, token: str, lease_s: float) -> None:
+        """See `Store.extend`."""
+        with self._translated_errors():
+            lease = self._clock.seconds(lease_s)
+            self._update(EXTEND, lease, ids=ids, last=(token,))
+
+    def succeed(self, return_values: Mapping[str, str], *, token: str) -> int:
+        """See `Store.succeed`. However many they are, it is one statement."""
+        values = list(return_values.values())
+        with self._translated_errors():
+            if len(set(values)) == 1:
+                value, parameters = "%s", values[:1]
+            else:
+                value = f"CASE id {'WHEN %s THEN %s ' * len(values)}END"
+                pairs = [(self._key(k), v) for k, v in return_values.items()]
+                parameters = [parameter for pair in pairs for parameter in pair]
+            return self._update(
+                SUCCEED, *parameters, ids=return_values, last=(token,), value=value
+            )
+
+    def retry(self, record_id: str, *, token: str, errors: str, after_s: float) -> bool:
+        """See `Store.retry`."""
+        with self._translated_errors():
+            after = self._clock.seconds(after_s)
+            ids = [record_id]
+            return bool(self._update(RETRY, errors, after, ids=ids, last=(token,)))
+
+    def fail(self, record_id: str, *, token: str, errors: str) -> bool:
+        """See `Store.fail`."""
+        with self._translated_errors():
+            return bool(self._update(FAIL, errors, ids=[record_id], last=(token,)))
+
+    def look(self, *, horizon_s: float, limit: int) -> list[Due]:
+        """See `Store.look`."""
+        with self._translated_errors(), self._connection.cursor() as cursor:
+            sql = self._sql(LOOK, limit=limit)
+            cursor.execute(sql, [self._alias, self._clock.seconds(horizon_s)])
+            return [
+                Due(id=_hex(key), status=status, pushes=pushes, in_s=float(in_s))
+                for key, status, pushes, in_s in cursor.fetchall()
+            ]
+
+    def take(
+        self, ids: Collection[str], *, token: str, again_s: float, pushed_to: str
+    ) -> list[TaskRecord]:
+        """See `Store.take`."""
+        with self._translated_errors():
+            again = self._clock.seconds(again_s)
+            self._update(TAKE, token, pushed_to, again, ids=ids)
+            return list(self._rows().filter(pk__in=ids, token=token))
+
+    def put_back(self, ids: Collection[str], *, token: str, after_s: float) -> None:
+        """See `Store.put_back`."""
+        with self._translated_errors():
+            after = self._clock.seconds(after_s)
+            self._update(PUT_BACK, after, ids=ids, last=(token,))
+
+    def expire(self, record: TaskRecord, *, errors: str, rerun: bool) -> bool:
+        """See `Store.expire`."""
+        now = self._clock.now
+        with self._translated_errors():
+            expired = self._update(
+                EXPIRE,
+                "READY" if rerun else "FAILED",
+                errors,
+                ids=[record.id.hex],
+                last=(record.token,),
+                finished_at="NULL" if rerun else now,
+                next_wake=now if rerun else "NULL",
+            )
+            return bool(expired)
+
+    def redirect(self, pushed_to: str) -> int:
+        """See `Store.redirect`."""
+        with self._translated_errors():
+            return self._update(REDIRECT, self._alias, pushed_to)
+
+    def prune(
+        self, *, successful_s: float | None, failed_s: float | None, limit: int
+    ) -> int:
+        """See `Store.prune`. It walks the primary key, from the oldest record."""
+        kept = {"SUCCESSFUL": successful_s, "FAILED": failed_s}
+        limits = {k: seconds for k, seconds in kept.items() if seconds is not None}
+        if not limits:
+            return 0
+        with self._translated_errors():
+            now = self._now()
+            old = Q()
+            for status, seconds in limits.items():
+                ended = now - timedelta(seconds=seconds)
+                old |= Q(status=status, finished_at__lte=ended)
+            newest = now - timedelta(seconds=min(limits.values()))
+            candidates = self._rows().filter(old, backend=self._alias)
+            # No record can have finished before it was enqueued.
+            candidates = candidates.filter(pk__lte=oldest_id(newest))
+            ids = list(candidates.order_by("pk").values_list("pk", flat=True)[:limit])
+            if not ids:
+                return 0
+            rows = self._rows().filter(pk__in=ids)
+            return int(rows._raw_delete(rows.db))  # type: ignore[attr-defined]  # noqa: SLF001 - nothing refers to these rows
+
+    def get(self, ids: Collection[str]) -> list[TaskRecord]:
+        """See `Store.get`."""
+        with self._translated_errors():
+            return list(self._rows().filter(pk__in=ids, backend=self._alias))
+
+    def counts(self) -> dict[str, int]:
+        """See `Store.counts`. It reads all records."""
+        with self._translated_errors():
+            rows = self._rows().filter(backend=self._alias).values("status")
+            counted = rows.annotate(n=Count("pk")).order_by()
+            return {row["status"]: row["n"] for row in counted}
+
+    # How.
+
+    @property
+    def _database(self) -> str:
+        return router.db_for_write(TaskRecord)
+
+    @property
+    def _connection(self) -> BaseDatabaseWrapper:
+        return connections[self._database]
+
+    @cached_property
+    def _clock(self) -> Clock:
+        return clock_of(self._connection)
+
+    def _rows(self) -> QuerySet[TaskRecord]:
+        # Where they are written: a replica may lag behind.
+        return TaskRecord.objects.using(self._database)
+
+    def _key(self, record_id: str) -> object:
+        native = self._connection.features.has_native_uuid_field
+        return uuid.UUID(hex=record_id) if native else record_id
+
+    def _sql(self, template: str, **fragments: object) -> str:
+        clock = self._clock
+        return template.format(
+            table=TABLE,
+            now=clock.now,
+            later=clock.later,
+            seconds_until_wake=clock.seconds_until_wake,
+            **fragments,
+        )
+
+    def _update(
+        self,
+        template: str,
+        *parameters: object,
+        ids: Collection[str] = (),
+        last: tuple[object, ...] = (),
+        **fragments: object,
+    ) -> int:
+        """Run an UPDATE, its parameters in the order: `parameters`, `ids`, `last`."""
+        places = ", ".join(["%s"] * len(ids))
+        sql = self._sql(template, ids=places, **fragments)
+        keys = map(self._key, ids)
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql, [*parameters, *keys, *last])
+            return cursor.rowcount
+
+    def _held(self, ids: Collection[str], token: str) -> set[str]:
+        rows = self._rows().filter(pk__in=ids, token=token, status="RUNNING")
+        return {key.hex for key in rows.values_list("pk", flat=True)}
+
+    def _now(self) -> datetime:
+        with self._connection.cursor() as cursor:
+            cursor.execute(self._sql("SELECT {now}"), [])
+            now = cursor.fetchone()[0]
+        if isinstance(now, str):
+            now = datetime.fromisoformat(now)
+        return now if timezone.is_aware(now) else now.replace(tzinfo=UTC)
+
+    def _insert(self, records: Sequence[TaskRecord]) -> None:
+        row = f"({', '.join(['%s'] * len(INSERTED))})"
+        rows = ", ".join([row] * len(records))
+        sql = f"INSERT INTO {TABLE} ({', '.join(INSERTED)}) VALUES {rows}"  # noqa: S608 - all of it is ours
+        parameters: list[Any] = []
+        instant = self._connection.ops.adapt_datetimefield_value
+        for r in records:
+            run_after = instant(r.run_after) if r.run_after else None
+            wake_at = instant(r.wake_at) if r.wake_at else None
+            parameters += (
+                *(self._key(r.id.hex), r.backend, r.task, r.queue_name, r.priority),
+                *(r.arguments, run_after, instant(r.enqueued_at), r.at_most_once),
+                *(wake_at, r.pushes, r.pushed_to),
+            )
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql, parameters)
+
+    def _rows_per_insert(self) -> int:
+        if self._connection.vendor != "sqlite":
+            return ROWS_PER_INSERT
+        self._connection.ensure_connection()
+        limit = self._connection.connection.getlimit(
+            sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER
+        )
+        return min(ROWS_PER_INSERT, limit // len(INSERTED))
+
+    @contextlib.contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, InterfaceError) as exc:
+            connection = self._connection
+            if not connection.in_atomic_block:
+                connection.close_if_unusable_or_obsolete()
+            raise StoreUnavailable(
+                f"The database {self._database!r} did not take or answer what was asked "
+                f"about the tasks of {self._alias!r} ({exc}). Is it up, and migrated?"
+            ) from exc
+
+
+def _hex(key: uuid.UUID | str) -> str:
+    return key.hex if isinstance(key, uuid.UUID) else key
+
+
+def _batches(records: Sequence[TaskRecord], rows: int) -> Iterator[list[TaskRecord]]:
+    """Split records so that each statement stays below the limits of databases."""
+    rest = iter(records)
+    while batch := list(islice(rest, rows)):
+        characters = 0
+        start = 0
+        for index, record in enumerate(batch):
+            characters += len(record.arguments)
+            if characters > CHARACTERS_PER_INSERT and index > start:
+                yield batch[start:index]
+                start, characters = index, len(record.arguments)
+        yield batch[start:]
