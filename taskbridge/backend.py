@@ -261,7 +261,7 @@ class Backend(BaseTaskBackend):
         """Return what became of a task.
 
         Raises:
-            TaskResultDoesNotExist: no task of this backend has, or has any more, the id.
+            TaskResultDoesNotExist: no task has the id here, or it was pruned.
             NotImplementedError: native delivery keeps no results.
         """
         if self.delivery == "native":
@@ -276,7 +276,7 @@ class Backend(BaseTaskBackend):
             wait = task.run_after - timezone.now()
             delays["delay a task"] = wait.total_seconds()
         if getattr(task, "max_attempts", 1) > 1:
-            delays["delay a retry"] = longest_delay(task.backoff)
+            delays["delay a retry"] = longest_delay(getattr(task, "backoff", 0))
         for what, delay_s in delays.items():
             if delay_s is not None and delay_s > limit:
                 raise InvalidTask(

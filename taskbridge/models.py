@@ -39,11 +39,12 @@ class TaskRecord(models.Model):
     """How often it was started."""
     lost = models.PositiveIntegerField(default=0, db_default=0)
     """How many of these ended with the loss of the worker."""
-    worker_ids = models.TextField(null=True)
-    """JSON: a list of the workers that started it; NULL: none."""
-    errors = models.TextField(null=True)
-    """JSON: a list of pairs, exception path and traceback; NULL: none."""
-    return_value = models.TextField(null=True)
+    # NULL where there is nothing: MySQL has no defaults for texts.
+    worker_ids = models.TextField(null=True)  # noqa: DJ001
+    """JSON: a list of the workers that started it."""
+    errors = models.TextField(null=True)  # noqa: DJ001
+    """JSON: a list of pairs, exception path and traceback."""
+    return_value = models.TextField(null=True)  # noqa: DJ001
     """JSON."""
     started_at = models.DateTimeField(null=True)
     last_attempted_at = models.DateTimeField(null=True)
@@ -62,7 +63,7 @@ class TaskRecord(models.Model):
     token = models.CharField(max_length=16, default="", db_default="")
     """Who has hold of it: random, new with each claim. It fences the finish."""
 
-    class Meta:
+    class Meta:  # noqa: D106 - Django says what it is
         indexes: ClassVar = [
             models.Index(fields=["backend", "wake_at"], name="taskbridge_wake"),
         ]

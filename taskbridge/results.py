@@ -156,7 +156,7 @@ def result_of_record(record: TaskRecord) -> TaskResult[Any]:
         InvalidMessage: its task is not there any more.
     """
     args, kwargs = json.loads(record.arguments)
-    result = TaskResult(
+    result: TaskResult[Any] = TaskResult(
         task=find_task(
             record.id.hex,
             record.task,

@@ -11,6 +11,10 @@ from taskbridge.compat import TaskResult
 from taskbridge.message import Envelope, Message, pack, sign
 
 
+BATCH = 1000
+"""How many tasks are handed over together."""
+
+
 class Keeper(ABC):
     """Takes note of what became of an attempt."""
 

@@ -25,7 +25,7 @@ from taskbridge.results import (
     result_of_record,
 )
 
-from . import Attempt, Delivery, seal
+from . import BATCH, Attempt, Delivery, seal
 from .claim import Claim
 
 if TYPE_CHECKING:
@@ -57,12 +57,15 @@ class DurableDelivery(Delivery):
         records = [self._new_record(result) for result in results]
         # What has a time is left to the dispatcher, which asks the store's clock.
         now = [result for result in results if result.task.run_after is None]
-        messages = [message_of_result(result, durable=True) for result in now]
-        envelopes = seal(messages, self._options.chunk)
+        batches = [
+            self._seal(now[start : start + BATCH])
+            for start in range(0, len(now), BATCH)
+        ]
 
         def on_commit() -> None:
-            if envelopes and not self._push(envelopes):
-                self._leave_to_dispatcher([result.id for result in now])
+            for ids, envelopes in batches:
+                if not self._push(envelopes):
+                    self._leave_to_dispatcher(ids)
             for result in results:
                 task_enqueued.send_robust(type(self._backend), task_result=result)
 
@@ -109,6 +112,12 @@ class DurableDelivery(Delivery):
             pushed_to=self._backend.channel,
         )
 
+    def _seal(
+        self, results: Sequence[TaskResult[Any]]
+    ) -> tuple[list[str], list[Envelope]]:
+        messages = [message_of_result(result, durable=True) for result in results]
+        return [result.id for result in results], seal(messages, self._options.chunk)
+
     def _push(self, envelopes: Sequence[Envelope]) -> bool:
         if time.monotonic() < self._avoid_broker_until:
             return False  # each try may take seconds, and a request may enqueue a lot
@@ -130,12 +139,12 @@ class DurableDelivery(Delivery):
     def _load(self, message: Message) -> TaskResult[Any]:
         result = result_of_message(message)
         if message.worker_ids:
-            [record, *_] = insist(
+            for record in insist(
                 lambda _: self._store.get([message.id]),
                 StoreUnavailable,
                 for_s=self._options.patience_s,
-            ) or [None]
-            result.errors.extend(decode_errors(record.errors if record else None))
+            ):
+                result.errors.extend(decode_errors(record.errors))
         return result
 
 

@@ -27,7 +27,7 @@ from taskbridge.results import (
 )
 from taskbridge.retry import decide
 
-from . import Attempt, Delivery, Keeper
+from . import BATCH, Attempt, Delivery, Keeper
 
 if TYPE_CHECKING:
     from taskbridge.backend import Backend
@@ -43,7 +43,17 @@ class NativeDelivery(Delivery, Keeper):
 
     def enqueue(self, results: Sequence[TaskResult[Any]]) -> None:
         """See `Delivery.enqueue`."""
-        self._backend.push([_seal(result, result.task.run_after) for result in results])
+        envelopes = [_seal(result, result.task.run_after) for result in results]
+        for start in range(0, len(envelopes), BATCH):
+            try:
+                self._backend.push(envelopes[start : start + BATCH])
+            except BackendUnavailable as exc:
+                if not start:
+                    raise
+                raise BackendUnavailable(
+                    f"The first {start} of {len(results)} tasks were queued. Of the "
+                    f"next {BATCH} some may have been, and of the rest none: {exc}"
+                ) from exc
         for result in results:
             # It is queued: a failing receiver must not make it look otherwise.
             task_enqueued.send_robust(type(self._backend), task_result=result)
@@ -115,7 +125,7 @@ def log_retry(
         result.id,
         result.task.module_path,
         result.attempts,
-        result.task.max_attempts,
+        getattr(result.task, "max_attempts", 1),
         type(exception).__name__,
         exception,
         after_s,

@@ -3,6 +3,7 @@
 import pytest
 
 from taskbridge.testing.contract import BackendContract
+from taskbridge.testing.contract_durable import DurableContract
 
 
 @pytest.mark.usefixtures("redis_service")
@@ -29,23 +30,23 @@ class TestBackgroundTasks(BackendContract):
 
 
 @pytest.mark.usefixtures("redis_service")
-class TestDurableCeleryOnRedis(BackendContract):
+class TestDurableCeleryOnRedis(DurableContract):
     alias = "durable_celery_redis"
 
 
 @pytest.mark.usefixtures("rabbitmq_service")
-class TestDurableCeleryOnRabbitMQ(BackendContract):
+class TestDurableCeleryOnRabbitMQ(DurableContract):
     alias = "durable_celery_rabbitmq"
 
 
 @pytest.mark.usefixtures("redis_service")
-class TestDurableDjangoQOnRedis(BackendContract):
+class TestDurableDjangoQOnRedis(DurableContract):
     alias = "durable_django_q_redis"
 
 
-class TestDurableDjangoQOnItsOrmBroker(BackendContract):
+class TestDurableDjangoQOnItsOrmBroker(DurableContract):
     alias = "durable_django_q_orm"
 
 
-class TestDurableBackgroundTasks(BackendContract):
+class TestDurableBackgroundTasks(DurableContract):
     alias = "durable_background_tasks"
