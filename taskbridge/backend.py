@@ -38,6 +38,9 @@ from .task import Task, check_importable
 if TYPE_CHECKING:
     from .worker import WorkerOptions
 
+LONGEST_NAME = 255
+"""Characters that `TaskRecord` has for a name."""
+
 Call = tuple[Sequence[Any], Mapping[str, Any]]
 
 
@@ -231,6 +234,7 @@ class Backend(BaseTaskBackend):
             )
         super().validate_task(task)
         self._check_delays(task)
+        self._check_names(task)
 
     def enqueue(
         self, task: DjangoTask[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -267,6 +271,16 @@ class Backend(BaseTaskBackend):
         if self.delivery == "native":
             raise NotImplementedError(f"{self} keeps no results in native delivery.")
         return load_result(self.store, result_id)
+
+    def _check_names(self, task: DjangoTask[Any, Any]) -> None:
+        if self.delivery == "native":
+            return
+        for what, name in (("path", task.module_path), ("queue", task.queue_name)):
+            if len(name) > LONGEST_NAME:
+                raise InvalidTask(
+                    f"Task {task.module_path!r}: its {what} has {len(name)} "
+                    f"characters, and a record holds at most {LONGEST_NAME}."
+                )
 
     def _check_delays(self, task: DjangoTask[Any, Any]) -> None:
         if self.delivery == "durable" or (limit := self.max_delay_s) is None:

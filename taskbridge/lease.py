@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from django.db import close_old_connections
+from django.db import connections
 
 from .exceptions import StoreUnavailable
 from .store import Store
@@ -81,8 +81,9 @@ class LeaseKeeper:
         for token, hold in list(self._holds.items()):
             if hold.extended_at > old or not (ids := list(hold.ids)):
                 continue
-            close_old_connections()
             now = time.monotonic()
-            self._store.extend(ids, token=token, lease_s=self._lease_s)
+            try:
+                self._store.extend(ids, token=token, lease_s=self._lease_s)
+            finally:
+                connections.close_all()  # of this thread, until the next time
             hold.extended_at = now
-            close_old_connections()

@@ -41,6 +41,18 @@ def tasks() -> dict[str, dict[str, Any]]:
             f"durable_{alias}": using(backend, LEASE=2)
             for alias, backend in native.items()
         },
+        **faults(brokers),
+    }
+
+
+def faults(brokers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Aliases of tests/faults, which have no time for the leases of production."""
+    quick = {alias: using(b, LEASE=2, REDELIVER=2) for alias, b in brokers.items()}
+    switched = quick[os.environ.get("TESTS_SWITCHED_TO", "background_tasks")]
+    return {
+        **{f"fault_{alias}": backend for alias, backend in quick.items()},
+        "fault_visibility": using(quick["celery_redis"], VISIBILITY_TIMEOUT=1),
+        **{f"switched_{n}": switched for n in range(4)},
     }
 
 
@@ -55,5 +67,12 @@ def using(backend: dict[str, Any], **options: Any) -> dict[str, Any]:
 
 
 TASKS = tasks()
+
+# For tests that need two; an in-memory database without migrations costs nothing.
+DATABASES["other"] = {  # noqa: F405
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": ":memory:",
+    "TEST": {"MIGRATE": False},
+}
 
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"

@@ -91,3 +91,15 @@ def undecorated() -> None:
 
 
 renamed = taskbridge.task(undecorated)
+
+
+@taskbridge.task
+def divide(a: int) -> float:
+    """Divide by a number that may be 0."""
+    return 1 / a
+
+
+@taskbridge.task
+def echo(text: str) -> str:
+    """Return what came."""
+    return text

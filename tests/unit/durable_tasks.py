@@ -1,0 +1,50 @@
+"""Tasks of an alias in durable delivery, with policies that native refuses."""
+
+from django.db.models import F
+
+import taskbridge
+from taskbridge.dispatcher import Dispatcher
+from taskbridge.models import TaskRecord
+
+ALIAS = "durable_default"
+
+
+@taskbridge.task(backend=ALIAS, at_most_once=True)
+def once(number):
+    return number
+
+
+@taskbridge.task(backend=ALIAS)
+def return_nan():
+    return float("nan")
+
+
+def _break(exception, result):
+    raise LookupError("a bug in the backoff")
+
+
+@taskbridge.task(backend=ALIAS, max_attempts=3, backoff=_break)
+def broken_backoff():
+    raise OSError("the service is away")
+
+
+@taskbridge.task(backend=ALIAS, max_attempts=3, backoff=0, takes_context=True)
+def look_back(context):
+    if context.attempt < 3:
+        raise ValueError(f"attempt {context.attempt}")
+    return [
+        error.traceback.rsplit("ValueError: ")[-1].strip()
+        for error in context.task_result.errors
+    ]
+
+
+@taskbridge.task(backend=ALIAS, max_attempts=3, backoff=600)
+def fail_slowly():
+    raise ValueError
+
+
+@taskbridge.task(backend=ALIAS)
+def lose_lease():
+    """Let the lease end, as a process that was suspended would."""
+    TaskRecord.objects.update(wake_at=F("enqueued_at"))
+    Dispatcher(lose_lease.get_backend()).step()
