@@ -1,4 +1,4 @@
-"""Keys of ``TASKS[alias]["OPTIONS"]``: their schema, and what durable delivery reads."""
+"""Keys of ``TASKS[alias]["OPTIONS"]``, and those that durable delivery reads."""
 
 from __future__ import annotations
 

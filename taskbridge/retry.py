@@ -60,7 +60,7 @@ def decide(
 
 
 def longest_delay(backoff: Backoff) -> float | None:
-    """Return the longest wait, in seconds, that a backoff can ask for; None: unknown."""
+    """Return the longest wait of a backoff, in seconds; None: nobody can tell."""
     match backoff:
         case tuple():
             return max(backoff)
