@@ -10,7 +10,6 @@ from typing import Any
 from taskbridge.compat import TaskResult
 from taskbridge.message import Envelope, Message, pack, sign
 
-
 BATCH = 1000
 """How many tasks are handed over together."""
 

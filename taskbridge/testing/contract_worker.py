@@ -15,9 +15,9 @@ import pytest
 from django.utils import timezone
 
 from taskbridge.backend import Backend, Envelope, Support
-from taskbridge.compat import TaskResult
+from taskbridge.compat import InvalidTask, TaskResult
 
-from . import tasks
+from . import failing_tasks, tasks
 from .harness import WorkerProcess, wait_until
 from .hostile import hostile_bodies
 from .ledger import Ledger
@@ -26,6 +26,8 @@ Enqueue = Callable[..., "TaskResult[Any]"]
 StartWorker = Callable[..., WorkerProcess]
 RunBurst = Callable[..., WorkerProcess]
 
+NOT_EARLY_S = 0.002
+"""Clocks are read to the millisecond."""
 DELAY_S = 3
 LATEST_S = 45
 """A delayed task must have run by then; Django-Q2's scheduler looks every 30 s."""
@@ -308,6 +310,32 @@ class WorkerContract:
         assert worker.wait() == 0
         assert backend.queue_depths()["default"] == 0
         assert ledger.counts("ran") == {"now": 1, "later": 1}
+
+    def test_failed_task_runs_again_as_its_policy_says(
+        self,
+        backend: Backend,
+        enqueue: Enqueue,
+        start_worker: StartWorker,
+        ledger: Ledger,
+    ) -> None:
+        """It knows the number of its attempt; nobody else retries it."""
+        if backend.features.retries is Support.NO:
+            with pytest.raises(InvalidTask, match="cannot honour max_attempts=2"):
+                enqueue(failing_tasks.fail_once, "a")
+            return
+        enqueue(failing_tasks.fail_once, "a")
+        worker = start_worker()
+        wait_until(
+            lambda: len(ledger.entries()) == 2,  # noqa: PLR2004
+            "both attempts were made",
+            timeout_s=LATEST_S,
+        )
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+        first, second = ledger.entries()
+        assert (first.key, second.key) == ("a 1", "a 2")
+        assert second.time - first.time >= failing_tasks.BACKOFF_S - NOT_EARLY_S
+        assert backend.queue_depths()["default"] == 0
 
     def test_higher_priority_runs_first(
         self, backend: Backend, enqueue: Enqueue, run_burst: RunBurst, ledger: Ledger

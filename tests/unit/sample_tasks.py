@@ -103,3 +103,22 @@ def divide(a: int) -> float:
 def echo(text: str) -> str:
     """Return what came."""
     return text
+
+
+@taskbridge.task(max_attempts=3, backoff=0, takes_context=True)
+def stubborn(context: TaskContext) -> None:
+    """Fail every time."""
+    calls.append((context,))
+    raise LookupError("no such thing")
+
+
+@taskbridge.task(max_attempts=2, backoff=60)
+def patient() -> None:
+    """Fail, to be retried after a minute."""
+    raise LookupError("no such thing")
+
+
+@taskbridge.task(max_attempts=2, backoff=lambda exception, result: 600)
+def very_patient() -> None:
+    """Fail, to be retried after ten minutes, which nobody knows before."""
+    raise LookupError("no such thing")
