@@ -39,7 +39,7 @@ class Features:
     results: Support = Support.NO
     """Can status and return value be read back by id?"""
     recovery: Support = Support.NO
-    """Does a task whose worker was killed run again, whatever the broker does?"""
+    """Does a task whose worker was killed run again?"""
 
 
 def table(backends: Mapping[str, Features]) -> str:

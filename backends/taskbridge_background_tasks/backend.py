@@ -30,6 +30,7 @@ class BackgroundTasksBackend(Backend):
             run_after=Support.NATIVE,
             priority=Support.NATIVE,
             enqueue_in_transaction=Support.NATIVE,
+            recovery=Support.NATIVE,  # MAX_RUN_TIME after it was taken
         )
 
     def push(self, envelopes: Sequence[Envelope]) -> None:

@@ -43,10 +43,12 @@ class DjangoQBackend(Backend):
     @property
     def native_features(self) -> Features:
         """See `Features`."""
+        in_database = Support.NATIVE if self._is_orm else Support.NO
         return Features(
             run_after=Support.NATIVE,
             priority=Support.NO,
-            enqueue_in_transaction=Support.NATIVE if self._is_orm else Support.NO,
+            enqueue_in_transaction=in_database,
+            recovery=in_database,  # RETRY after it was taken
         )
 
     def push(self, envelopes: Sequence[Envelope]) -> None:
