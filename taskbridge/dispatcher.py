@@ -43,7 +43,7 @@ LOOK_EVERY_S = 0.5
 """The longest sleep between two looks: two queries a second when nothing happens."""
 BATCH = 500
 LONGEST_REDELIVER_S = 3600
-HOUSEKEEPING_EVERY_S = 60
+PRUNE_EVERY_S = 60
 PRUNE_BATCH = 1000
 PUSH_PAUSE_S = 1
 """How long tasks are left alone after the broker did not take them."""
@@ -56,7 +56,8 @@ class Dispatcher:
         self._backend = backend
         self._store = backend.store
         self._options = backend.durable_options
-        self._housekeeping_at = 0.0
+        self._prune_at = 0.0
+        self._has_redirected = False
         self._is_broker_down = False
 
     def step(self) -> float:
@@ -66,8 +67,7 @@ class Dispatcher:
         """
         close_old_connections()
         try:
-            if time.monotonic() >= self._housekeeping_at:
-                self._keep_house()
+            self._keep_house()
             return self._dispatch()
         except StoreUnavailable as exc:
             logger.warning("The dispatcher waits: %s", exc)
@@ -136,6 +136,9 @@ class Dispatcher:
             self._backend.push(envelopes)
         except BackendUnavailable as exc:
             self._put_back(records, token, exc)
+        except Exception:
+            # A bug of an adapter. They are due again after `again_s`.
+            logger.exception("%s tasks could not be pushed.", len(records))
         else:
             if self._is_broker_down:
                 logger.warning("%s takes tasks again.", self._backend)
@@ -186,24 +189,28 @@ class Dispatcher:
     # Keep house.
 
     def _keep_house(self) -> None:
-        """Delete old records, and take over those pushed to a backend of before."""
-        self._housekeeping_at = time.monotonic() + HOUSEKEEPING_EVERY_S
+        """Take over what was pushed to a backend of before; delete old records."""
+        if not self._has_redirected:
+            self._redirect()
+        # One batch a step, so that nothing that is due waits for all of them.
+        if time.monotonic() >= self._prune_at:
+            deleted = self._store.prune(
+                successful_s=self._options.retention_s,
+                failed_s=self._options.failed_retention_s,
+                limit=PRUNE_BATCH,
+            )
+            if deleted < PRUNE_BATCH:
+                self._prune_at = time.monotonic() + PRUNE_EVERY_S
+
+    def _redirect(self) -> None:
         redirected = self._store.redirect(self._backend.channel)
+        self._has_redirected = True
         if redirected:
             logger.warning(
                 "%s tasks that wait in another queue are delivered through %s.",
                 redirected,
                 self._backend,
             )
-        while self._prune() == PRUNE_BATCH:
-            pass
-
-    def _prune(self) -> int:
-        return self._store.prune(
-            successful_s=self._options.retention_s,
-            failed_s=self._options.failed_retention_s,
-            limit=PRUNE_BATCH,
-        )
 
 
 def _pushes(due: Due) -> int:
@@ -212,8 +219,14 @@ def _pushes(due: Due) -> int:
 
 def _messages(records: Sequence[TaskRecord]) -> list[Message]:
     """Return the messages of records, those of higher priority first."""
-    ordered = sorted(records, key=lambda r: (-r.priority, r.queue_name))
-    return [message_of_record(record) for record in ordered]
+    messages = []
+    for record in sorted(records, key=lambda r: (-r.priority, r.queue_name)):
+        try:
+            messages.append(message_of_record(record))
+        except (ValueError, TypeError):
+            # Somebody wrote to the row. It must not keep its neighbours back.
+            logger.exception("Task id=%s has a record that cannot be read.", record.id)
+    return messages
 
 
 def _task_error(exc: WorkerLost) -> TaskError:

@@ -58,6 +58,12 @@ def clock_of(connection: BaseDatabaseWrapper) -> Clock:
     Raises:
         ImproperlyConfigured: its database is none that durable delivery knows.
     """
+    zone = connection.settings_dict.get("TIME_ZONE")
+    if zone not in {None, "UTC"} and connection.vendor != "postgresql":
+        raise ImproperlyConfigured(
+            f"Durable delivery keeps its records in UTC; the database "
+            f"{connection.alias!r} has TIME_ZONE = {zone!r}. Drop it from DATABASES."
+        )
     try:
         return CLOCKS[connection.vendor]
     except KeyError:

@@ -198,3 +198,33 @@ def test_app_that_is_missing_is_a_check_error(backend, library, extra, app):
     )
     assert (f"{expected} {app!r} in INSTALLED_APPS" in result.stderr) == bool(app)
     assert (result.returncode != 0) == bool(app)
+
+
+def test_durable_delivery_needs_aware_instants(settings):
+    settings.USE_TZ = False
+    settings.TASKS = {
+        "default": {"BACKEND": "taskbridge.testing.memory.MemoryBackend"},
+    }
+    found = [error for error in checks.run_checks() if error.id == "taskbridge.E005"]
+    assert "durable delivery needs USE_TZ = True" in found[0].msg
+
+
+@pytest.mark.parametrize(
+    ("vendor", "zone", "message"),
+    [
+        ("oracle", None, "in postgresql, sqlite, mysql; the database 'default' is"),
+        ("mysql", "Europe/Berlin", "has TIME_ZONE = 'Europe/Berlin'. Drop it"),
+    ],
+)
+def test_database_that_durable_delivery_cannot_use_is_told(
+    settings, monkeypatch, vendor, zone, message
+):
+    from django.db import connection
+
+    monkeypatch.setattr(type(connection._connections["default"]), "vendor", vendor)
+    monkeypatch.setitem(connection.settings_dict, "TIME_ZONE", zone)
+    settings.TASKS = {
+        "default": {"BACKEND": "taskbridge.testing.memory.MemoryBackend"},
+    }
+    [error] = [error for error in checks.run_checks() if error.id == "taskbridge.E006"]
+    assert message in error.msg
