@@ -29,9 +29,12 @@ from .compat import (
     InvalidTask,
     TaskContext,
     TaskResult,
+    TaskResultStatus,
     task_backends,
 )
 from .policy import ExceptionTypes, check_policy, normalize_policy
+from .results import new_result, set_fields
+from .worker_id import worker_id
 
 if TYPE_CHECKING:
     from .backend import Backend
@@ -82,8 +85,17 @@ class Task(BaseTask[P, T]):
         BaseTask.__post_init__(self)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run the function here and now, past the queue."""
-        return self.func(*args, **kwargs)
+        """Run the function here and now, past the queue.
+
+        A task that takes a context gets that of a first attempt.
+        """
+        if not self.takes_context:
+            return self.func(*args, **kwargs)
+        result = new_result(self, args, kwargs)
+        set_fields(result, status=TaskResultStatus.RUNNING)
+        result.worker_ids.append(worker_id())
+        call = cast("Callable[..., T]", self.func)
+        return call(TaskContext(task_result=result), *args, **kwargs)
 
     def using(
         self,

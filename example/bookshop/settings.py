@@ -27,17 +27,17 @@ BACKENDS: dict[str, dict[str, Any]] = {
     "celery": {
         "BACKEND": "taskbridge_celery.CeleryBackend",
         "QUEUES": QUEUES,
-        "OPTIONS": {"DELIVERY": "native", "BROKER_URL": BROKER_URL},
+        "OPTIONS": {"BROKER_URL": BROKER_URL},
     },
     "django_q": {
         "BACKEND": "taskbridge_django_q.DjangoQBackend",
         "QUEUES": QUEUES,
-        "OPTIONS": {"DELIVERY": "native", "BROKER_URL": BROKER_URL},
+        "OPTIONS": {"BROKER_URL": BROKER_URL},
     },
     "background_tasks": {
         "BACKEND": "taskbridge_background_tasks.BackgroundTasksBackend",
         "QUEUES": QUEUES,
-        "OPTIONS": {"DELIVERY": "native"},
+        "OPTIONS": {},
     },
 }
 if TASKBRIDGE_BACKEND not in BACKENDS:

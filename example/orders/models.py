@@ -9,7 +9,6 @@ class Order(models.Model):
     class PaymentStatus(models.TextChoices):
         UNPAID = "unpaid"
         PAID = "paid"
-        FAILED = "failed"
 
     customer_email = models.EmailField()
     title = models.CharField(max_length=200)
@@ -21,7 +20,6 @@ class Order(models.Model):
     payment_status = models.CharField(
         max_length=10, choices=PaymentStatus.choices, default=PaymentStatus.UNPAID
     )
-    payment_attempts = models.PositiveIntegerField(default=0)
     warehouse_notified_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self):

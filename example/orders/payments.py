@@ -20,8 +20,8 @@ def charge(*, reference: int, amount_cents: int, attempt: int) -> None:
     Args:
         reference: id of the order.
         amount_cents: how much, more than 0.
-        attempt: 1 for the first call with this reference. A real service would not
-            ask; the fake decides by it, so that it need not remember anything.
+        attempt: number of the task's attempt, from 1. A real service would not ask;
+            the fake decides by it, so that it need not remember anything.
 
     Raises:
         PaymentServiceUnavailable: it is out of order, this time.

@@ -19,10 +19,10 @@ BOOKS = {  # title: (cents, colour of the cover)
 }
 
 
-def create_orders() -> list[Order]:
-    """Create an order of each book, the covers in MEDIA_ROOT/covers."""
+def new_orders() -> list[Order]:
+    """Return an order of each book, not saved; saving puts its cover in MEDIA_ROOT."""
     return [
-        Order.objects.create(
+        Order(
             customer_email=f"reader{number}@example.org",
             title=title,
             amount_cents=amount_cents,

@@ -10,7 +10,6 @@ from io import BytesIO
 from django.core.files.base import ContentFile
 from django.core.mail import send_mail
 from django.db import transaction
-from django.db.models import F
 from django.utils import timezone
 from PIL import Image
 
@@ -53,30 +52,29 @@ def make_thumbnail(order_id: int) -> None:
     order.save(update_fields=["thumbnail"])
 
 
-@taskbridge.task
-def charge(order_id: int) -> None:
+@taskbridge.task(
+    takes_context=True,
+    max_attempts=3,
+    backoff=taskbridge.exponential(base=2),  # seconds: about 2, then 4
+    retry_on=(payments.PaymentServiceUnavailable,),
+    discard_on=(Order.DoesNotExist,),
+)
+def charge(context: taskbridge.TaskContext, order_id: int) -> None:
     """Take the customer's money, unless the order is paid.
 
-    Raises:
-        PaymentServiceUnavailable: the order is marked as failed. Nobody tries again by
-            itself: native delivery has no retries yet. To try again, enqueue it again.
+    If the service does not answer, this runs again. Whoever holds the TaskResult can
+    read whether the last attempt failed, and why each one did.
     """
-    unpaid = Order.objects.filter(pk=order_id).exclude(
-        payment_status=Order.PaymentStatus.PAID
-    )
-    if not unpaid.update(payment_attempts=F("payment_attempts") + 1):
-        return
     order = Order.objects.get(pk=order_id)
-    try:
-        payments.charge(
-            reference=order.pk,
-            amount_cents=order.amount_cents,
-            attempt=order.payment_attempts,
-        )
-    except payments.PaymentServiceUnavailable:
-        unpaid.update(payment_status=Order.PaymentStatus.FAILED)
-        raise
-    unpaid.update(payment_status=Order.PaymentStatus.PAID)
+    if order.payment_status == Order.PaymentStatus.PAID:
+        return
+    payments.charge(
+        reference=order.pk,
+        amount_cents=order.amount_cents,
+        attempt=context.attempt,
+    )
+    order.payment_status = Order.PaymentStatus.PAID
+    order.save(update_fields=["payment_status"])
 
 
 @taskbridge.task

@@ -1,4 +1,4 @@
-"""`manage.py taskbridge worker --burst` as a child process that never stays behind."""
+"""`manage.py taskbridge worker` as a child process that never stays behind."""
 
 import contextlib
 import subprocess
@@ -8,14 +8,14 @@ from typing import IO
 
 from django.conf import settings
 
-STOP_FOR_S = 5
+STOP_FOR_S = 10
 
 
 @contextlib.contextmanager
-def burst_worker(
+def running_worker(
     *, concurrency: int, log: IO[bytes] | None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker that ends when its queues are empty, or with the block.
+    """Run a worker that ends with the block.
 
     Args:
         concurrency: how many tasks may run at once.
@@ -24,7 +24,7 @@ def burst_worker(
     worker = subprocess.Popen(
         [
             *(sys.executable, str(settings.BASE_DIR / "manage.py")),
-            *("taskbridge", "worker", "--burst", "--concurrency", str(concurrency)),
+            *("taskbridge", "worker", "--concurrency", str(concurrency)),
         ],
         stdin=subprocess.DEVNULL,
         stdout=log,

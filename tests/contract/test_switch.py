@@ -37,17 +37,22 @@ def test_environment_alone_switches_the_application(
             str(6 * (run - 1) + n) for n in range(1, 7)
         ]
         assert all("sent" in row and "notified" in row for row in rows)
+        assert sum("attempt 2" in row for row in rows) == 2
+        assert "Tasks: 24 SUCCESSFUL; attempts: 26." in output
 
 
 @pytest.mark.parametrize("debug", [False, True])
-def test_failed_task_is_reported_without_any_logging_settings(
+def test_failed_tasks_are_reported_without_any_logging_settings(
     project: Project, debug: bool
 ) -> None:
     """Django 6 prints nothing by itself where DEBUG is off."""
     settings = project.folder / "bookshop" / "settings.py"
     source = settings.read_text()
     settings.write_text(f"{source}\nLOGGING = {{}}\nDEBUG = {debug}\n")
+    samples = project.folder / "orders" / "samples.py"
+    samples.write_text(samples.read_text().replace("(990,", "(0,"))
     assert project.manage("migrate", "--verbosity", "0")[0] == 0
     status, output = project.manage("demo", "-v", "2")
-    assert status == 0, output
-    assert output.count("PaymentServiceUnavailable: ") == 2
+    assert status == 1, output
+    assert output.count("\nValueError: Order 3: cannot charge 0 cents.") == 1
+    assert output.count("failed in attempt 1 of 3 (PaymentServiceUnavailable: ") == 1

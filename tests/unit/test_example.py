@@ -7,12 +7,19 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.management import call_command
+from django.db import connection, transaction
+from django.db.migrations.executor import MigrationExecutor
 from PIL import Image
 
 from orders import payments, warehouse
+from orders.checkout import place
 from orders.models import Order
 from orders.samples import draw_cover
 from orders.tasks import charge, make_thumbnail, notify_warehouse, send_receipt
+from taskbridge import TaskContext, TaskResultStatus
+from taskbridge.compat import task_backends
+from taskbridge.models import TaskRecord
+from taskbridge.results import new_result
 from taskbridge.testing.harness import session_members, wait_until
 
 EXAMPLE = Path(__file__).parents[2] / "example"
@@ -28,14 +35,37 @@ def order(db, settings, tmp_path, monkeypatch) -> Order:
     return new_order(pk=1)
 
 
+@pytest.fixture
+def durable_queue(settings):
+    """The example's tasks in durable delivery, with a queue in this process."""
+    durable = settings.TASKS["durable_default"]
+    settings.TASKS = {**settings.TASKS, "default": durable}
+    queue = task_backends["default"]
+    queue.purge(queue.queues)
+    yield queue
+    queue.purge(queue.queues)
+
+
 def new_order(*, pk: int) -> Order:
-    return Order.objects.create(
+    order = unsaved_order(pk=pk)
+    order.save()
+    return order
+
+
+def unsaved_order(*, pk: int) -> Order:
+    return Order(
         pk=pk,
         customer_email="reader@example.org",
         title="Emma",
         amount_cents=1100,
         cover=ContentFile(draw_cover("Emma", "palevioletred"), name="emma.png"),
     )
+
+
+def in_attempt(number: int, order_id: int) -> TaskContext:
+    result = new_result(charge, [order_id], {})
+    result.worker_ids.extend(f"worker {n}" for n in range(number))
+    return TaskContext(task_result=result)
 
 
 def test_send_receipt_mails_the_customer(order, mailoutbox):
@@ -101,27 +131,47 @@ def test_make_thumbnail_leaves_other_columns_alone(order, monkeypatch):
 
 
 def test_charge_marks_the_order_as_paid(order):
-    charge(order.pk)
+    charge.func(in_attempt(1, order.pk), order.pk)
     order.refresh_from_db()
     assert order.payment_status == Order.PaymentStatus.PAID
 
 
-def test_charge_twice_asks_the_service_once(order):
-    charge(order.pk)
-    charge(order.pk)
-    order.refresh_from_db()
-    assert order.payment_attempts == 1
+def test_charge_twice_asks_the_service_once(order, monkeypatch):
+    asked = []
+    monkeypatch.setattr(payments, "charge", lambda **kwargs: asked.append(kwargs))
+    charge.func(in_attempt(1, order.pk), order.pk)
+    charge.func(in_attempt(2, order.pk), order.pk)
+    assert asked == [{"reference": order.pk, "amount_cents": 1100, "attempt": 1}]
 
 
 def test_charge_fails_at_first_for_every_third_order(order):
     third = new_order(pk=3)
     with pytest.raises(payments.PaymentServiceUnavailable, match="answer for order 3"):
-        charge(third.pk)
+        charge.func(in_attempt(1, third.pk), third.pk)
     third.refresh_from_db()
-    assert third.payment_status == Order.PaymentStatus.FAILED
-    charge(third.pk)
+    assert third.payment_status == Order.PaymentStatus.UNPAID
+    charge.func(in_attempt(2, third.pk), third.pk)
     third.refresh_from_db()
     assert third.payment_status == Order.PaymentStatus.PAID
+
+
+@pytest.mark.django_db(transaction=True)
+def test_charge_waits_for_another_attempt_after_a_failure(order, durable_queue):
+    third = new_order(pk=3)
+    result = charge.enqueue(third.pk)
+    durable_queue.run_due()
+    result.refresh()
+    assert (result.status, result.attempts) == (TaskResultStatus.READY, 1)
+    assert result.errors[0].exception_class is payments.PaymentServiceUnavailable
+
+
+@pytest.mark.django_db(transaction=True)
+def test_charge_of_an_order_that_is_gone_fails_at_once(durable_queue):
+    result = charge.enqueue(404)
+    durable_queue.run_due()
+    result.refresh()
+    assert (result.status, result.attempts) == (TaskResultStatus.FAILED, 1)
+    assert result.errors[0].exception_class_path == "orders.models.Order.DoesNotExist"
 
 
 def test_notify_warehouse_twice_announces_once(order, monkeypatch):
@@ -138,8 +188,39 @@ def test_notify_warehouse_twice_announces_once(order, monkeypatch):
     assert order.warehouse_notified_at is not None
 
 
+@pytest.mark.django_db(transaction=True)
+def test_order_that_is_placed_has_every_task_done(order, durable_queue, mailoutbox):
+    results = place(unsaved_order(pk=2))
+    durable_queue.run_due()
+    for result in results:
+        result.refresh()
+    assert {r.status for r in results} == {TaskResultStatus.SUCCESSFUL}
+    assert len(mailoutbox) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_order_that_is_rolled_back_leaves_no_task(order, durable_queue):
+    with pytest.raises(OSError, match="the shop burns down"), transaction.atomic():
+        place(unsaved_order(pk=2))
+        raise OSError("the shop burns down")
+    assert not TaskRecord.objects.exists()
+    assert durable_queue.run_due() == 0
+
+
 def test_project_has_no_change_without_migration(db):
     call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_payments_that_had_failed_are_unpaid_after_the_migration():
+    executor = MigrationExecutor(connection)
+    old = executor.migrate([("orders", "0001_initial")]).apps.get_model(
+        "orders", "Order"
+    )
+    old.objects.create(amount_cents=1, payment_status="failed", payment_attempts=1)
+    executor = MigrationExecutor(connection)
+    executor.migrate(executor.loader.graph.leaf_nodes())
+    assert Order.objects.get().payment_status == Order.PaymentStatus.UNPAID
 
 
 def test_demo_runs_every_task_and_leaves_no_process(project):
@@ -150,11 +231,39 @@ def test_demo_runs_every_task_and_leaves_no_process(project):
     rows = [line for line in output.splitlines() if "107 x 160" in line]
     assert len(rows) == 6
     assert all("sent" in row and "notified" in row for row in rows)
-    assert sum("paid" in row for row in rows) == 4
-    assert "did not answer for 3 and 6. Native delivery has no retries" in output
+    assert [row.split()[1] for row in rows if "attempt 2" in row] == ["3", "6"]
+    assert "Tasks: 24 SUCCESSFUL; attempts: 26." in output
+    assert "did not answer at first for 3 (attempt 2) and 6 (attempt 2);" in output
     # Two processes may share a file, which Django names by the second.
     mails = "".join(f.read_text() for f in (project.folder / "sent_mail").iterdir())
     assert mails.count("Subject: ") == 6
+
+
+def test_demo_of_which_a_task_fails_for_good_says_so(project):
+    samples = project.folder / "orders" / "samples.py"
+    samples.write_text(samples.read_text().replace("(990,", "(0,"))
+    project.manage("migrate", "--verbosity", "0")
+    status, output = project.manage("demo")
+    assert status == 1
+    rows = [line for line in output.splitlines() if "107 x 160" in line]
+    assert [row.split()[1] for row in rows if "FAILED" in row] == ["3"]
+    assert "Tasks: 1 FAILED, 23 SUCCESSFUL; attempts: 25." in output
+    assert (
+        "charge of order 3 failed in attempt 1: "
+        "ValueError: Order 3: cannot charge 0 cents."
+    ) in output
+    assert "CommandError: Some failed; tasks not done: 1." in output
+
+
+def test_demo_whose_worker_ends_says_so_with_its_words(project):
+    project.manage("migrate", "--verbosity", "0")
+    tasks = project.folder / "orders" / "tasks.py"
+    broken = "\nimport sys\nif 'worker' in sys.argv:\n    raise OSError('no disk')\n"
+    tasks.write_text(tasks.read_text() + broken)
+    status, output = project.manage("demo")
+    assert status == 1
+    assert "The worker ended with status 1; tasks not done: 24." in output
+    assert "cannot be imported: OSError: no disk" in output
 
 
 def test_demo_without_tables_says_to_migrate(project):
@@ -216,4 +325,6 @@ def test_demo_interrupted_leaves_no_process(project, number):
         output, _ = process.communicate(timeout=DEMO_DEADLINE_S)
         left = session_members(process.pid)
     assert (process.returncode, left) == (130, [])
-    assert output.endswith("Stopped. What has not been run waits in the queue.\n")
+    assert output.endswith(
+        "Stopped. What has not been run waits for the next worker.\n"
+    )

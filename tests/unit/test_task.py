@@ -205,3 +205,10 @@ def _django_backends() -> str:
     return (
         "django.tasks.backends" if django.VERSION >= (6, 0) else "django_tasks.backends"
     )
+
+
+def test_task_that_takes_a_context_runs_here_and_now():
+    sample_tasks.calls.clear()
+    assert sample_tasks.tell_context("word") == "word"
+    [(context, _)] = sample_tasks.calls
+    assert (context.attempt, context.task_result.args) == (1, ["word"])

@@ -1,4 +1,4 @@
-"""``manage.py demo``: orders, their tasks on the queue, and what became of them."""
+"""``manage.py demo``: orders, their tasks on the queue, and what became of both."""
 
 import contextlib
 import signal
@@ -14,12 +14,12 @@ from django.db.migrations.executor import MigrationExecutor
 from rich.console import Console
 from rich.progress import Progress
 
-from orders.models import Order
+from orders.checkout import place
 from orders.report import outcome, where
-from orders.samples import create_orders
+from orders.samples import new_orders
 from orders.tasks import EVERY_TASK, send_receipt
-from orders.worker_process import burst_worker
-from taskbridge import BackendUnavailable
+from orders.worker_process import running_worker
+from taskbridge import BackendUnavailable, TaskResult, TaskResultStatus
 
 CONCURRENCY = 2
 POLL_S = 0.1
@@ -64,7 +64,7 @@ class Command(BaseCommand):
             with tempfile.TemporaryFile() as log:
                 # With -v 2 the worker's output goes to the terminal.
                 output = None if verbosity > 1 else log
-                worker = burst_worker(concurrency=CONCURRENCY, log=output)
+                worker = running_worker(concurrency=CONCURRENCY, log=output)
                 demonstrate(
                     contextlib.nullcontext() if no_worker else worker,
                     timeout_s=timeout,
@@ -74,7 +74,7 @@ class Command(BaseCommand):
         except BackendUnavailable as exc:
             raise CommandError(str(exc)) from exc
         except KeyboardInterrupt:
-            console.print("Stopped. What has not been run waits in the queue.")
+            console.print("Stopped. What has not been run waits for the next worker.")
             raise SystemExit(130) from None
 
 
@@ -92,84 +92,72 @@ def require_tables() -> None:
 
 
 def demonstrate(
-    running_worker: contextlib.AbstractContextManager[subprocess.Popen[bytes] | None],
+    worker_or_none: contextlib.AbstractContextManager[subprocess.Popen[bytes] | None],
     *,
     timeout_s: float,
     console: Console,
     log: IO[bytes],
 ) -> None:
-    """Create orders, enqueue their tasks, wait, and show what happened.
+    """Place orders, wait for their tasks, and show what happened.
 
     Raises:
-        CommandError: some task was not done, or the worker did not end well.
+        CommandError: a task failed or did not finish, or the worker did not end well.
     """
-    orders = create_orders()
+    orders = new_orders()
     tasks = len(orders) * len(EVERY_TASK)
     console.print(f"{len(orders)} orders, {tasks} tasks. {where()}.")
     started = time.monotonic()
-    enqueue(orders)
-    with running_worker as worker:
-        in_time = wait(orders, worker, deadline=started + timeout_s, console=console)
-    orders = reload(orders)
-    console.print(outcome(orders, seconds=time.monotonic() - started))
-    status = worker.returncode if worker else 0
-    left = tasks - done(orders)
-    if left or status or not in_time:
-        why = f"The worker ended with status {status}"
-        if not in_time:
-            why = f"The worker was given {timeout_s:g} s"
-        raise CommandError(f"{why}; tasks not done: {left}.{tail(log)}")
-
-
-def enqueue(orders: Sequence[Order]) -> None:
-    """Hand every task over for every order; this is all that a view would do."""
+    purchases = [(order, place(order)) for order in orders]
+    results = [result for _, each in purchases for result in each]
+    with worker_or_none as worker:
+        why = wait(results, worker, timeout_s=timeout_s, console=console)
+        seconds = time.monotonic() - started
+    if not why and worker and worker.returncode:
+        why = f"The worker ended with status {worker.returncode}"
     for order in orders:
-        for task in EVERY_TASK:
-            task.enqueue(order.pk)
+        order.refresh_from_db()
+    console.print(outcome(purchases, seconds=seconds))
+    not_done = sum(r.status != TaskResultStatus.SUCCESSFUL for r in results)
+    if why or not_done:
+        why = why or "Some failed"
+        raise CommandError(f"{why}; tasks not done: {not_done}.{tail(log)}")
 
 
 def wait(
-    orders: Sequence[Order],
+    results: Sequence[TaskResult],
     worker: subprocess.Popen[bytes] | None,
     *,
-    deadline: float,
+    timeout_s: float,
     console: Console,
-) -> bool:
-    """Wait for our worker to end, or for everything to be done by somebody else's.
+) -> str:
+    """Wait for all tasks to finish, whoever's worker it is that runs them.
 
     Returns:
-        False if the deadline, by `time.monotonic()`, came first.
+        Why they did not; an empty string if they did.
     """
     if worker is None:
         console.print("Waiting for `python manage.py taskbridge worker`.")
+    deadline = time.monotonic() + timeout_s
     hidden = not console.is_terminal
     with Progress(console=console, transient=True, disable=hidden) as progress:
-        bar = progress.add_task("Tasks", total=len(orders) * len(EVERY_TASK))
+        bar = progress.add_task("Tasks", total=len(results))
         while time.monotonic() < deadline:
             has_ended = worker is not None and worker.poll() is not None
-            progress.update(bar, completed=done(reload(orders)))
-            if has_ended or (worker is None and progress.finished):
-                return True
+            progress.update(bar, completed=finished(results))
+            if progress.finished:
+                return ""
+            if has_ended:
+                return f"The worker ended with status {worker.returncode}"
             time.sleep(POLL_S)
-    return False
+    return f"The worker was given {timeout_s:g} s"
 
 
-def reload(orders: Sequence[Order]) -> list[Order]:
-    """Read the orders again."""
-    return list(
-        Order.objects.filter(pk__in=[order.pk for order in orders]).order_by("pk")
-    )
-
-
-def done(orders: Sequence[Order]) -> int:
-    """Count the tasks whose effect can be seen; a failed payment is one, too."""
-    return sum(
-        bool(order.receipt_sent_at)
-        + bool(order.thumbnail)
-        + (order.payment_status != Order.PaymentStatus.UNPAID)
-        + bool(order.warehouse_notified_at)
-        for order in orders
-    )
+def finished(results: Sequence[TaskResult]) -> int:
+    """Read again what has become of tasks, and count those that are finished."""
+    for result in results:
+        if not result.is_finished:
+            result.refresh()
+    return sum(result.is_finished for result in results)
 
 
 def tail(log: IO[bytes]) -> str:
