@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
+from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from itertools import groupby
 from typing import Any
 
-from django.db import close_old_connections, reset_queries
+from django.db import close_old_connections, connections, reset_queries
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
 from .backend import Backend
@@ -43,10 +46,21 @@ def run(body: object) -> None:
         body: what `Backend.push` was given as ``Envelope.body``.
     """
     messages = _verified(body)
-    for (alias, durable), group in groupby(messages, lambda m: (m.backend, m.durable)):
-        backend = task_backends[alias]
-        assert isinstance(backend, Backend)  # noqa: S101 - _verified() looked
-        backend.delivery_of(durable=durable).run(list(group), _attempt)
+    # As Django does around a request: no stale connection, and DEBUG's query log does
+    # not grow for ever.
+    reset_queries()
+    close_old_connections()
+    try:
+        for (alias, durable), group in groupby(messages, _delivery):
+            backend = task_backends[alias]
+            assert isinstance(backend, Backend)  # noqa: S101 - _verified() looked
+            backend.delivery_of(durable=durable).run(list(group), _attempt)
+    finally:
+        close_old_connections()
+
+
+def _delivery(message: Message) -> tuple[str, bool]:
+    return message.backend, message.durable
 
 
 def _verified(body: object) -> list[Message]:
@@ -74,18 +88,54 @@ def _checked(message: Message) -> Message:
 
 
 def _attempt(result: TaskResult[Any], keeper: Keeper) -> None:
-    # As Django does around a request: a task neither inherits a broken connection nor
-    # leaves one, and DEBUG's query log does not grow for ever.
-    reset_queries()
-    close_old_connections()
+    with _restored_connections() as restore:
+        # A task leaves no language, nor another context variable, to the next one.
+        copy_context().run(_run_task, result, keeper, restore)
+
+
+@contextlib.contextmanager
+def _restored_connections() -> Iterator[Callable[[], None]]:
+    """Yield what gives connections back as the task found them, and call it."""
+    before = {
+        c.alias for c in connections.all(initialized_only=True) if c.in_atomic_block
+    }
+
+    def restore() -> None:
+        for connection in connections.all(initialized_only=True):
+            if connection.in_atomic_block:
+                if connection.alias not in before:
+                    _drop(connection)
+            elif connection.errors_occurred or not _commits(connection):
+                connection.close()
+
     try:
-        # Nor does it leave a language, or another context variable, to the next one.
-        copy_context().run(_run_task, result, keeper)
+        yield restore
     finally:
-        close_old_connections()
+        restore()
 
 
-def _run_task(result: TaskResult[Any], keeper: Keeper) -> None:
+def _commits(connection: BaseDatabaseWrapper) -> bool:
+    usual = connection.settings_dict["AUTOCOMMIT"]
+    return connection.connection is None or connection.get_autocommit() == usual
+
+
+def _drop(connection: BaseDatabaseWrapper) -> None:
+    """Let go of a connection whose task opened a transaction and did not end it.
+
+    Otherwise what is written after it would never be committed.
+    """
+    logger.error(
+        "A task left a transaction open on database %r; it is rolled back.",
+        connection.alias,
+    )
+    if connection.connection is not None:
+        connection.connection.close()
+    del connections[connection.alias]
+
+
+def _run_task(
+    result: TaskResult[Any], keeper: Keeper, restore: Callable[[], None]
+) -> None:
     now = timezone.now()
     set_fields(
         result,
@@ -99,7 +149,7 @@ def _run_task(result: TaskResult[Any], keeper: Keeper) -> None:
     try:
         return_value = _call(result)
     except BaseException as exc:  # SystemExit must not end the worker
-        close_old_connections()  # the task may have left one that cannot commit
+        restore()
         # Inside the handler, since Django's receiver logs the current exception.
         keeper.failed(result, exc)
         if isinstance(exc, KeyboardInterrupt) and _listens_to_ctrl_c():

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 # json.dumps() would make an encoder for every call with other than its defaults.
 encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
+# What a record holds at most, in characters: MariaDB takes 16 MB in one statement, and
+# RabbitMQ 16 MB in one message.
+LONGEST_JSON = 4_000_000
+LONGEST_TRACEBACK = 60_000
+
 
 def new_result(
     task: DjangoTask[Any, Any], args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -144,9 +149,28 @@ def arguments_of(result: TaskResult[Any]) -> str:
     """Return the arguments as a record keeps them.
 
     Raises:
-        ValueError: they hold a float that JSON has no word for (NaN, Infinity).
+        ValueError: they hold a float that JSON has no word for (NaN, Infinity), or
+            take more than `LONGEST_JSON` characters.
     """
-    return encode([result.args, result.kwargs])
+    return _bounded(encode([result.args, result.kwargs]))
+
+
+def encode_value(return_value: Any) -> str:
+    """Return what a task returned as a record keeps it.
+
+    Raises:
+        ValueError: see `arguments_of`.
+    """
+    return _bounded(encode(return_value))
+
+
+def _bounded(text: str) -> str:
+    if len(text) > LONGEST_JSON:
+        raise ValueError(
+            f"{len(text):,} characters of JSON, and a record holds {LONGEST_JSON:,} at "
+            f"most: keep it elsewhere, and pass a key"
+        )
+    return text
 
 
 def result_of_record(record: TaskRecord) -> TaskResult[Any]:
@@ -190,16 +214,28 @@ def decode_errors(text: str | None) -> list[TaskError]:
 
 
 def encode_errors(errors: Sequence[TaskError]) -> str:
-    """Return errors as a record keeps them."""
-    return encode([(e.exception_class_path, e.traceback) for e in errors])
+    """Return errors as a record keeps them; of very many, old ones are cut short."""
+    pairs = [(e.exception_class_path, e.traceback) for e in errors]
+    size = sum(len(traceback) for _, traceback in pairs)
+    for index, (path, traceback) in enumerate(pairs):
+        if size <= LONGEST_JSON / 2:
+            break
+        short = traceback.strip().rpartition("\n")[2][:200]
+        size -= len(traceback) - len(short)
+        pairs[index] = (path, short)
+    return encode(pairs)
 
 
 def task_error(exc: BaseException) -> TaskError:
-    """Return an exception as `TaskResult.errors` has it."""
+    """Return an exception as `TaskResult.errors` has it; one too long is cut."""
     exception_type = type(exc)
+    traceback = "".join(format_exception(exc))
+    if len(traceback) > LONGEST_TRACEBACK:
+        half = LONGEST_TRACEBACK // 2
+        traceback = f"{traceback[:half]}\n[...]\n{traceback[-half:]}"
     return TaskError(
         exception_class_path=f"{exception_type.__module__}.{exception_type.__qualname__}",
-        traceback="".join(format_exception(exc)),
+        traceback=traceback,
     )
 
 

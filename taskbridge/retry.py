@@ -10,6 +10,9 @@ from .backoff import Backoff, Exponential, Linear, exponential
 from .compat import DjangoTask, TaskResult
 from .exceptions import TaskbridgeException
 
+LONGEST_DELAY_S = 10 * 365 * 86_400
+"""Ten years: no clock of a database overflows."""
+
 
 class Retry(TaskbridgeException):
     """Raise it in a task to have the task run again.
@@ -38,6 +41,8 @@ def decide(
 ) -> float | None:
     """Return the seconds until the next attempt, or None if the task has failed.
 
+    More than ten years count as ten years.
+
     Args:
         task: its policy; a plain Django task has none and is never retried.
         exception: what ended the attempt.
@@ -47,16 +52,8 @@ def decide(
         ValueError: a callable `backoff` returned what is no number of seconds.
         Exception: a callable `backoff` raised it.
     """
-    if result.attempts >= getattr(task, "max_attempts", 1):
-        return None
-    if isinstance(exception, getattr(task, "discard_on", ())):
-        return None
-    if isinstance(exception, Retry):
-        if exception.after is not None:
-            return exception.after
-    elif not isinstance(exception, getattr(task, "retry_on", (Exception,))):
-        return None
-    return _delay(getattr(task, "backoff", exponential()), exception, result)
+    delay = _asked_delay(task, exception, result)
+    return None if delay is None else min(delay, LONGEST_DELAY_S)
 
 
 def longest_delay(backoff: Backoff) -> float | None:
@@ -69,6 +66,21 @@ def longest_delay(backoff: Backoff) -> float | None:
         case int() | float():
             return backoff
     return None
+
+
+def _asked_delay(
+    task: DjangoTask[Any, Any], exception: BaseException, result: TaskResult[Any]
+) -> float | None:
+    if result.attempts >= getattr(task, "max_attempts", 1):
+        return None
+    if isinstance(exception, getattr(task, "discard_on", ())):
+        return None
+    if isinstance(exception, Retry):
+        if exception.after is not None:
+            return exception.after
+    elif not isinstance(exception, getattr(task, "retry_on", (Exception,))):
+        return None
+    return _delay(getattr(task, "backoff", exponential()), exception, result)
 
 
 def _delay(

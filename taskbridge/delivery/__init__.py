@@ -26,7 +26,7 @@ class Keeper(ABC):
         """Take note that the attempt raised; called while it is being handled."""
 
 
-Attempt = Callable[[TaskResult[Any], Keeper], None]
+Attempt = Callable[["TaskResult[Any]", Keeper], None]
 """Runs the function of a task, and tells the keeper what became of it."""
 
 

@@ -14,7 +14,13 @@ from django.utils import timezone
 from taskbridge.compat import TaskResult, TaskResultStatus, task_finished
 from taskbridge.exceptions import StoreUnavailable
 from taskbridge.patience import insist
-from taskbridge.results import encode, encode_errors, set_fields, task_error
+from taskbridge.results import (
+    encode,
+    encode_errors,
+    encode_value,
+    set_fields,
+    task_error,
+)
 from taskbridge.retry import decide
 from taskbridge.worker_id import worker_id
 
@@ -30,6 +36,7 @@ logger = logging.getLogger("taskbridge")
 
 T = TypeVar("T")
 
+SAVE_AT_CHARACTERS = 1_000_000
 SAVE_AFTER_S = 0.1
 """How long a success may wait, to be written together with those that follow."""
 
@@ -53,38 +60,43 @@ class Claim(Keeper):
         self._values: dict[str, str] = {}
         """JSON of what tasks returned, by id."""
         self._unsaved_since = 0.0
+        self._unsaved_size = 0
+        self._since = 0.0
+        """time.monotonic() before the store was asked."""
 
     def run(self, results: Sequence[TaskResult[Any]], attempt: Attempt) -> None:
         """Claim tasks of the same number of attempts, and run those that are ours."""
         claimed = self._claim(results)
-        with self._leases.hold(self._token, claimed) as self._running:
+        if not claimed:
+            return
+        with self._leases.hold(self._token, claimed, self._since) as self._running:
             try:
                 for result in results:
                     if result.id in claimed:
                         attempt(result, self)
-                        if time.monotonic() - self._unsaved_since > SAVE_AFTER_S:
-                            self._save()
+                        self._save_if_it_is_time()
             finally:
                 self._save()
 
     def succeeded(self, result: TaskResult[Any], return_value: Any) -> None:
         """See `Keeper.succeeded`."""
         try:
-            self._values[result.id] = encode(return_value)
-        except ValueError as exc:  # NaN, Infinity
+            self._values[result.id] = encode_value(return_value)
+        except ValueError as exc:
             self.failed(result, exc)
             return
         set_fields(result, _return_value=return_value)
         if not self._unsaved:
             self._unsaved_since = time.monotonic()
         self._unsaved.append(result)
+        self._unsaved_size += len(self._values[result.id])
 
     def failed(self, result: TaskResult[Any], exception: BaseException) -> None:
         """See `Keeper.failed`. One update decides: another attempt, or FAILED."""
         result.errors.append(task_error(exception))
         try:
             after_s = decide(result.task, exception, result)
-        except Exception as broken:  # noqa: BLE001 - the project's `backoff`
+        except BaseException as broken:  # noqa: BLE001 - the project's `backoff`
             result.errors.append(task_error(broken))
             after_s = None
         if not self._is_failure_saved(result, after_s):
@@ -92,12 +104,14 @@ class Claim(Keeper):
         if after_s is None:
             self._tell(result, TaskResultStatus.FAILED)
         else:
-            log_retry(result, exception, after_s)
+            log_retry(result, after_s)
 
     def _claim(self, results: Sequence[TaskResult[Any]]) -> set[str]:
         before = results[0].worker_ids
 
         def claim(tries: int) -> set[str]:
+            # One that was claimed by a try before has the older lease.
+            self._since = self._since or time.monotonic()
             ids = self._store.claim(
                 [result.id for result in results],
                 attempt=len(before),
@@ -110,12 +124,19 @@ class Claim(Keeper):
 
         try:
             return insist(claim, StoreUnavailable, for_s=self._options.patience_s)
-        except StoreUnavailable as exc:
+        except (StoreUnavailable, DatabaseError) as exc:
+            # Whatever was claimed all the same is lost when its lease ends.
             logger.error("Tasks were not started, %s of them: %s", len(results), exc)
             return set()
 
+    def _save_if_it_is_time(self) -> None:
+        is_old = time.monotonic() - self._unsaved_since > SAVE_AFTER_S
+        if is_old or self._unsaved_size > SAVE_AT_CHARACTERS:
+            self._save()
+
     def _save(self) -> None:
         results, self._unsaved = self._unsaved, []
+        self._unsaved_size = 0
         if results:
             self._save_successes(results)
 

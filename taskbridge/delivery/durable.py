@@ -6,9 +6,12 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 from django.utils import timezone
 
 from taskbridge.compat import TaskResult, TaskResultDoesNotExist, task_enqueued
@@ -39,6 +42,24 @@ AVOID_BROKER_FOR_S = 2
 """How long after a failed push tasks are left to the dispatcher."""
 
 
+@dataclass(slots=True)
+class _Shared:
+    """What the threads of a process share; each has a backend object of its own."""
+
+    leases: LeaseKeeper
+    avoid_broker_until: float = 0.0
+    """time.monotonic() before which tasks are left to the dispatcher."""
+
+
+_shared: dict[str, _Shared] = {}
+
+
+@receiver(setting_changed)
+def _forget_shared(*, setting: str, **kwargs: object) -> None:
+    if setting == "TASKS":
+        _shared.clear()
+
+
 class DurableDelivery(Delivery):
     """Records each task, and lets a worker claim it before it runs."""
 
@@ -46,8 +67,14 @@ class DurableDelivery(Delivery):
         self._backend = backend
         self._options = backend.durable_options
         self._store = backend.store
-        self._leases = LeaseKeeper(backend.store, backend.durable_options.lease_s)
-        self._avoid_broker_until = 0.0
+
+    @property
+    def _common(self) -> _Shared:
+        found = _shared.get(self._backend.alias)
+        if found is None:
+            leases = LeaseKeeper(self._store, self._options.lease_s)
+            found = _shared.setdefault(self._backend.alias, _Shared(leases))
+        return found
 
     def enqueue(self, results: Sequence[TaskResult[Any]]) -> None:
         """See `Delivery.enqueue`. The message leaves on commit.
@@ -85,7 +112,7 @@ class DurableDelivery(Delivery):
         alone = [[result] for result in results.values() if not _may_share(result)]
         for group in (together, *alone):
             if group:
-                claim = Claim(self._backend, self._store, self._leases)
+                claim = Claim(self._backend, self._store, self._common.leases)
                 claim.run(group, attempt)
 
     def _new_record(self, result: TaskResult[Any]) -> TaskRecord:
@@ -119,13 +146,14 @@ class DurableDelivery(Delivery):
         return [result.id for result in results], seal(messages, self._options.chunk)
 
     def _push(self, envelopes: Sequence[Envelope]) -> bool:
-        if time.monotonic() < self._avoid_broker_until:
+        if time.monotonic() < self._common.avoid_broker_until:
             return False  # each try may take seconds, and a request may enqueue a lot
         try:
             self._backend.push(envelopes)
         except BackendUnavailable as exc:
             logger.warning("Tasks are delivered later, by the dispatcher: %s", exc)
-            self._avoid_broker_until = time.monotonic() + AVOID_BROKER_FOR_S
+            avoid_until = time.monotonic() + AVOID_BROKER_FOR_S
+            self._common.avoid_broker_until = avoid_until
             return False
         return True
 
@@ -152,15 +180,19 @@ def load_result(store: Store, result_id: str) -> TaskResult[Any]:
     """Return what the record of a task says.
 
     Raises:
-        TaskResultDoesNotExist: there is no such record.
-        InvalidMessage: its task is not there any more.
+        TaskResultDoesNotExist: there is no such record, or no such task any more.
     """
     try:
         key = uuid.UUID(result_id).hex
     except (ValueError, AttributeError, TypeError):
         key = ""
-    for record in store.get([key]) if key else ():
-        return result_of_record(record)
+    try:
+        for record in store.get([key]) if key else ():
+            return result_of_record(record)
+    except InvalidMessage as exc:
+        raise TaskResultDoesNotExist(
+            f"The task of result {result_id} is not in the code any more: {exc}"
+        ) from exc
     raise TaskResultDoesNotExist(result_id)
 
 

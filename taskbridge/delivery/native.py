@@ -88,12 +88,12 @@ class NativeDelivery(Delivery, Keeper):
                 return False
             due = timezone.now() + timedelta(seconds=self._shortened(after_s, result))
             self._backend.push([_seal(result, due if after_s else None)])
-        except Exception as broken:  # noqa: BLE001 - the project's `backoff`
+        except BaseException as broken:  # noqa: BLE001 - the project's `backoff`
             result.errors.append(task_error(broken))
             if isinstance(broken, BackendUnavailable):
                 logger.error("Task id=%s cannot be retried: %s", result.id, broken)
             return False
-        log_retry(result, exception, after_s)
+        log_retry(result, after_s)
         return True
 
     def _shortened(self, after_s: float, result: TaskResult[Any]) -> float:
@@ -115,19 +115,16 @@ class NativeDelivery(Delivery, Keeper):
         task_finished.send_robust(type(self._backend), task_result=result)
 
 
-def log_retry(
-    result: TaskResult[Any], exception: BaseException, after_s: float
-) -> None:
+def log_retry(result: TaskResult[Any], after_s: float) -> None:
     """Tell that an attempt failed and another follows."""
+    reason = result.errors[-1].traceback.strip().rpartition("\n")[2]
     logger.warning(
-        "Task id=%s path=%s failed in attempt %s of %s (%s: %s) and runs again in "
-        "%.1f s.",
+        "Task id=%s path=%s failed in attempt %s of %s (%s) and runs again in %.1f s.",
         result.id,
         result.task.module_path,
         result.attempts,
         getattr(result.task, "max_attempts", 1),
-        type(exception).__name__,
-        exception,
+        reason[:200],
         after_s,
     )
 

@@ -40,6 +40,7 @@ INSERTED = (
     *("enqueued_at", "at_most_once", "wake_at", "pushes", "pushed_to"),
 )
 ROWS_PER_INSERT = 1000
+ROWS_PER_UPDATE = 500
 CHARACTERS_PER_INSERT = 4_000_000  # MariaDB takes 16 MB in one packet by default
 
 START = """
@@ -52,18 +53,19 @@ EXTEND = """
 UPDATE {table} SET wake_at = {later}
 WHERE id IN ({ids}) AND token = %s AND status = 'RUNNING'"""
 
+# A finish that is written again, since its answer was lost, is no other finish.
 SUCCEED = """
 UPDATE {table} SET status = 'SUCCESSFUL', finished_at = {now}, wake_at = NULL,
 return_value = {value}
-WHERE id IN ({ids}) AND token = %s"""
+WHERE id IN ({ids}) AND token = %s AND status IN ('RUNNING', 'SUCCESSFUL')"""
 
 RETRY = """
 UPDATE {table} SET status = 'READY', errors = %s, pushes = 0, wake_at = {later}
-WHERE id IN ({ids}) AND token = %s"""
+WHERE id IN ({ids}) AND token = %s AND status IN ('RUNNING', 'READY')"""
 
 FAIL = """
 UPDATE {table} SET status = 'FAILED', errors = %s, finished_at = {now}, wake_at = NULL
-WHERE id IN ({ids}) AND token = %s"""
+WHERE id IN ({ids}) AND token = %s AND status IN ('RUNNING', 'FAILED')"""
 
 LOOK = """
 SELECT id, status, pushes, {seconds_until_wake} FROM {table}
@@ -82,10 +84,15 @@ UPDATE {table} SET status = %s, errors = %s, lost = lost + 1, token = '', pushes
 finished_at = {finished_at}, wake_at = {next_wake}
 WHERE id IN ({ids}) AND token = %s AND status = 'RUNNING' AND wake_at <= {now}"""
 
-REDIRECT = """
-UPDATE {table} SET wake_at = {now}, pushes = 0
+# Two statements: MariaDB's UPDATE over a range waits for rows that others insert.
+PUSHED_ELSEWHERE = """
+SELECT id FROM {table}
 WHERE backend = %s AND wake_at > {now} AND status = 'READY' AND pushes > 0
 AND pushed_to <> %s"""
+
+REDIRECT = """
+UPDATE {table} SET wake_at = {now}, pushes = 0
+WHERE id IN ({ids}) AND status = 'READY' AND pushes > 0 AND pushed_to <> %s"""
 
 
 class DatabaseStore(Store):
@@ -98,6 +105,12 @@ class DatabaseStore(Store):
         self, records: Sequence[TaskRecord], then: Callable[[], None] | None
     ) -> None:
         """See `Store.insert`. `then` is called on commit."""
+        connection = self._connection
+        if not connection.in_atomic_block and not connection.get_autocommit():
+            raise transaction.TransactionManagementError(
+                f"Tasks of {self._alias!r} cannot be enqueued with autocommit off: "
+                f"nobody says when the message may leave. Use transaction.atomic()."
+            )
         with self._translated_errors():
             batches = list(_batches(records, self._rows_per_insert()))
             if len(batches) == 1:
@@ -204,7 +217,17 @@ class DatabaseStore(Store):
     def redirect(self, pushed_to: str) -> int:
         """See `Store.redirect`."""
         with self._translated_errors():
-            return self._update(REDIRECT, self._alias, pushed_to)
+            with self._connection.cursor() as cursor:
+                cursor.execute(self._sql(PUSHED_ELSEWHERE), [self._alias, pushed_to])
+                ids = [_hex(key) for (key,) in cursor.fetchall()]
+            return sum(
+                self._update(
+                    REDIRECT,
+                    ids=ids[start : start + ROWS_PER_UPDATE],
+                    last=(pushed_to,),
+                )
+                for start in range(0, len(ids), ROWS_PER_UPDATE)
+            )
 
     def prune(
         self, *, successful_s: float | None, failed_s: float | None, limit: int
@@ -228,7 +251,7 @@ class DatabaseStore(Store):
             if not ids:
                 return 0
             rows = self._rows().filter(pk__in=ids)
-            return int(rows._raw_delete(rows.db))  # type: ignore[attr-defined]  # noqa: SLF001 - nothing refers to these rows
+            return int(rows._raw_delete(rows.db))  # noqa: SLF001 - nothing refers to these rows
 
     def get(self, ids: Collection[str]) -> list[TaskRecord]:
         """See `Store.get`."""
@@ -260,7 +283,7 @@ class DatabaseStore(Store):
         # Where they are written: a replica may lag behind.
         return TaskRecord.objects.using(self._database)
 
-    def _key(self, record_id: str) -> object:
+    def _key(self, record_id: str) -> Any:
         native = self._connection.features.has_native_uuid_field
         return uuid.UUID(hex=record_id) if native else record_id
 
@@ -277,18 +300,20 @@ class DatabaseStore(Store):
     def _update(
         self,
         template: str,
-        *parameters: object,
-        ids: Collection[str] = (),
-        last: tuple[object, ...] = (),
+        *parameters: Any,
+        ids: Collection[str] | None = None,
+        last: tuple[Any, ...] = (),
         **fragments: object,
     ) -> int:
         """Run an UPDATE, its parameters in the order: `parameters`, `ids`, `last`."""
-        places = ", ".join(["%s"] * len(ids))
+        if ids is not None and not ids:
+            return 0  # IN () is an error
+        keys = [self._key(record_id) for record_id in ids or ()]
+        places = ", ".join(["%s"] * len(keys))
         sql = self._sql(template, ids=places, **fragments)
-        keys = map(self._key, ids)
         with self._connection.cursor() as cursor:
             cursor.execute(sql, [*parameters, *keys, *last])
-            return cursor.rowcount
+            return int(cursor.rowcount)
 
     def _held(self, ids: Collection[str], token: str) -> set[str]:
         rows = self._rows().filter(pk__in=ids, token=token, status="RUNNING")
@@ -297,7 +322,7 @@ class DatabaseStore(Store):
     def _now(self) -> datetime:
         with self._connection.cursor() as cursor:
             cursor.execute(self._sql("SELECT {now}"), [])
-            now = cursor.fetchone()[0]
+            now: datetime | str = cursor.fetchone()[0]
         if isinstance(now, str):
             now = datetime.fromisoformat(now)
         return now if timezone.is_aware(now) else now.replace(tzinfo=UTC)
@@ -323,9 +348,8 @@ class DatabaseStore(Store):
         if self._connection.vendor != "sqlite":
             return ROWS_PER_INSERT
         self._connection.ensure_connection()
-        limit = self._connection.connection.getlimit(
-            sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER
-        )
+        sqlite: sqlite3.Connection = self._connection.connection
+        limit = sqlite.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
         return min(ROWS_PER_INSERT, limit // len(INSERTED))
 
     @contextlib.contextmanager
@@ -337,13 +361,15 @@ class DatabaseStore(Store):
             if not connection.in_atomic_block:
                 connection.close_if_unusable_or_obsolete()
             raise StoreUnavailable(
-                f"The database {self._database!r} did not take or answer what was asked "
-                f"about the tasks of {self._alias!r} ({exc}). Is it up, and migrated?"
+                f"The database {self._database!r} did not take or answer what was "
+                f"asked about the tasks of {self._alias!r} ({exc}). Is it up, and "
+                f"migrated?"
             ) from exc
 
 
 def _hex(key: uuid.UUID | str) -> str:
-    return key.hex if isinstance(key, uuid.UUID) else key
+    # MariaDB's own type is read as text with hyphens.
+    return key.hex if isinstance(key, uuid.UUID) else key.replace("-", "")
 
 
 def _batches(records: Sequence[TaskRecord], rows: int) -> Iterator[list[TaskRecord]]:

@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from taskbridge import BackendUnavailable
 from taskbridge.compat import TaskResultStatus, task_backends
-from taskbridge.dispatcher import Dispatcher
+from taskbridge.delivery.durable import _shared
+from taskbridge.dispatcher import BATCH, Dispatcher
 from taskbridge.lease import LeaseKeeper
 from taskbridge.models import TaskRecord
 from taskbridge.patience import insist
@@ -25,7 +26,7 @@ LONG_AGO = timedelta(days=1)
 @pytest.fixture
 def queue():
     backend = task_backends[ALIAS]
-    backend.__dict__.pop("_durable", None)
+    _shared.clear()
     backend.purge(backend.queues)
     sample_tasks.calls.clear()
     yield backend
@@ -97,7 +98,7 @@ def test_due_tasks_leave_in_batches_by_priority(queue):
         late = add.using(priority=priority, run_after=timezone.now() - LONG_AGO)
         late.enqueue_many([(n,) for n in range(400)])
     assert Dispatcher(queue).deliver_due() == 1200
-    priorities = [envelope.priority for envelope in queue.envelopes[:500]]
+    priorities = [envelope.priority for envelope in queue.envelopes[:BATCH]]
     assert priorities == sorted(priorities, reverse=True)
     assert Dispatcher(queue).deliver_due() == 0
 
@@ -214,6 +215,7 @@ def test_tasks_of_another_channel_are_delivered_here_at_once(queue):
     TaskRecord.objects.filter(pushes=1).update(pushed_to="the old broker")
     dispatcher = Dispatcher(queue)
     dispatcher.step()
+    dispatcher.step()
     queue.run_due()
     assert sorted(call[0] for call in sample_tasks.calls) == [1, 2]
 
@@ -253,7 +255,7 @@ def test_lease_is_extended_while_the_block_lasts(queue):
     lose(result, lease_s=0.6)
     keeper = LeaseKeeper(queue.store, 0.6)
     dispatcher = Dispatcher(queue)
-    with keeper.hold("gone", [result.id]):
+    with keeper.hold("gone", [result.id], time.monotonic()):
         until = time.monotonic() + 2
         while time.monotonic() < until:
             dispatcher.step()
@@ -268,7 +270,7 @@ def test_lease_of_a_task_that_has_ended_is_not_extended(queue):
     result = add.enqueue(1)
     lose(result, lease_s=0.6)
     keeper = LeaseKeeper(queue.store, 0.6)
-    with keeper.hold("gone", [result.id]) as running:
+    with keeper.hold("gone", [result.id], time.monotonic()) as running:
         running.discard(result.id)
         wait_until(
             lambda: (
@@ -290,3 +292,91 @@ def test_insist_gives_up_at_its_deadline():
     assert tries == [0, 1, 2]
     with pytest.raises(LookupError):
         insist(fail, OSError, for_s=60)
+
+
+def test_thread_ends_when_nothing_has_run_for_a_lease(queue):
+    import threading
+
+    def is_alive():
+        return any(t.name == "taskbridge-lease" for t in threading.enumerate())
+
+    keeper = LeaseKeeper(queue.store, 0.3)
+    wait_until(lambda: not is_alive(), "those of other tests have ended")
+    for token in ("one", "two"):
+        with keeper.hold(token, [], time.monotonic()):
+            assert is_alive()
+        wait_until(lambda: not is_alive(), "the thread has ended")
+
+
+def test_lease_counts_from_before_the_claim(queue):
+    """Its answer may have been long on the way."""
+    result = add.enqueue(1)
+    lose(result, lease_s=30)
+    before = TaskRecord.objects.get().wake_at
+    keeper = LeaseKeeper(queue.store, 30)
+    keeper._lease_s = 0.5
+    with keeper.hold("gone", [result.id], time.monotonic() - 0.2):
+        wait_until(lambda: TaskRecord.objects.get().wake_at != before, "it is extended")
+
+
+# A broker that refuses one message.
+
+
+class Picky:
+    """A push that refuses everything that comes with a certain task."""
+
+    def __init__(self, backend, poison, error=BackendUnavailable):
+        self._push = backend.push
+        self._poison = poison
+        self._error = error
+
+    def __call__(self, envelopes):
+        if any(self._poison in envelope.body for envelope in envelopes):
+            raise self._error("too big")
+        self._push(envelopes)
+
+
+@pytest.mark.parametrize("error", [BackendUnavailable, TypeError])
+@pytest.mark.parametrize("place", [0, 1, 9])
+def test_message_that_no_broker_takes_holds_nobody_up(
+    queue, monkeypatch, caplog, place, error
+):
+    late = add.using(run_after=timezone.now() - LONG_AGO)
+    results = late.enqueue_many([(n,) for n in range(10)])
+    monkeypatch.setattr(queue, "push", Picky(queue, results[place].id, error))
+    dispatcher = Dispatcher(queue)
+    wait_until(lambda: dispatcher.step() and len(queue.envelopes) >= 9, "9 are pushed")
+    queue.run_due()
+    assert sorted(call[0] for call in sample_tasks.calls) == [
+        n for n in range(10) if n != place
+    ]
+    assert TaskRecord.objects.get(status="READY").pk.hex == results[place].id
+    assert Dispatcher(queue).deliver_due() == 0
+
+
+def test_two_messages_that_no_broker_takes_hold_nobody_up(queue, monkeypatch):
+    late = add.using(run_after=timezone.now() - LONG_AGO)
+    results = late.enqueue_many([(n,) for n in range(6)])
+    picky = Picky(queue, results[0].id)
+    monkeypatch.setattr(queue, "push", Picky(queue, results[1].id))
+    picky._push = queue.push
+    monkeypatch.setattr(queue, "push", picky)
+    dispatcher = Dispatcher(queue)
+    wait_until(lambda: dispatcher.step() and len(queue.envelopes) >= 4, "4 are pushed")
+
+
+def test_leases_are_spared_after_the_store_was_away(queue):
+    """Their workers could not extend them; they come first."""
+    result = add.enqueue(1)
+    lose(result)
+
+    def away(*args):
+        raise OperationalError("the database is away")
+
+    dispatcher = Dispatcher(queue)
+    with connection.execute_wrapper(away):
+        dispatcher.step()
+    assert dispatcher.step() > 0
+    assert TaskRecord.objects.get().status == "RUNNING"
+    wait_until(lambda: dispatcher.step() == 0, "it is lost at last")
+    assert TaskRecord.objects.get().lost == 1

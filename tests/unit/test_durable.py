@@ -18,6 +18,7 @@ from taskbridge.compat import (
     task_enqueued,
     task_finished,
 )
+from taskbridge.delivery.durable import _shared
 from taskbridge.dispatcher import Dispatcher
 from taskbridge.models import TaskRecord
 from tests.unit import durable_tasks, sample_tasks
@@ -30,7 +31,7 @@ ALIAS = "durable_default"
 @pytest.fixture
 def queue():
     backend = task_backends[ALIAS]
-    backend.__dict__.pop("_durable", None)  # it remembers a broker that was away
+    _shared.clear()  # it remembers a broker that was away
     backend.purge(backend.queues)
     sample_tasks.calls.clear()
     yield backend
@@ -536,3 +537,115 @@ def test_delayed_task_waits_in_the_record_alone(queue):
     assert Dispatcher(queue).step() == 0.5
     assert queue.envelopes == []
     assert queue.get_result(result.id).task.run_after == soon.run_after
+
+
+# What a review has broken.
+
+
+def test_enqueue_without_autocommit_is_refused_before_anything_is_written(queue):
+    transaction.set_autocommit(False)
+    try:
+        with pytest.raises(
+            transaction.TransactionManagementError, match="autocommit off"
+        ):
+            add.enqueue(1)
+        transaction.commit()
+    finally:
+        transaction.set_autocommit(True)
+    assert TaskRecord.objects.count() == 0
+
+
+@pytest.mark.parametrize("leave", ["atomic", "autocommit", "broken"])
+def test_transaction_that_a_task_leaves_behind_harms_nobody(queue, leave, caplog):
+    result = durable_tasks.leave_connection.enqueue(leave)
+    neighbours = add.enqueue_many([(1,), (2,)])
+    queue.run_due()
+    for each in (result, *neighbours):
+        each.refresh()
+        assert each.status == TaskResultStatus.SUCCESSFUL
+    assert ("left a transaction open" in caplog.text) == (leave == "atomic")
+
+
+def test_backoff_that_ends_the_process_does_not(queue):
+    result = durable_tasks.leaving_backoff.enqueue()
+    queue.run_due()
+    result.refresh()
+    assert result.status == TaskResultStatus.FAILED
+    assert result.errors[1].exception_class is SystemExit
+
+
+def test_delay_beyond_any_calendar_is_ten_years(queue):
+    result = durable_tasks.retry_much_later.enqueue()
+    queue.run_due()
+    result.refresh()
+    record = TaskRecord.objects.get()
+    assert record.status == "READY"
+    assert record.wake_at.year - record.enqueued_at.year in {9, 10}
+
+
+def test_argument_that_no_broker_takes_is_refused(queue):
+    with pytest.raises(TypeError, match="a record holds 4,000,000 at most"):
+        sample_tasks.echo.using(backend=ALIAS).enqueue("x" * 4_000_001)
+    assert TaskRecord.objects.count() == 0
+
+
+def test_return_value_that_no_database_takes_fails_the_task(queue):
+    result = durable_tasks.return_much.enqueue(4_000_001)
+    queue.run_due()
+    result.refresh()
+    assert result.status == TaskResultStatus.FAILED
+    assert "a record holds 4,000,000 at most" in result.errors[0].traceback
+
+
+def test_long_errors_are_cut_and_old_ones_first(queue):
+    result = durable_tasks.fail_at_length.enqueue()
+    for _ in range(60):
+        queue.run_due()
+        Dispatcher(queue).step()
+    result.refresh()
+    assert (result.status, result.attempts) == (TaskResultStatus.FAILED, 60)
+    lengths = [len(error.traceback) for error in result.errors]
+    assert max(lengths) < 61_000
+    assert sum(lengths) < 2_100_000
+    assert lengths[0] <= 200
+    assert lengths[-1] > 50_000
+
+
+def test_values_of_a_chunk_are_saved_before_they_are_too_many(configured):
+    queue = configured(CHUNK=10)
+    durable_tasks.return_much.enqueue_many([(400_000,)] * 10)
+    counted = Statements()
+    with connection.execute_wrapper(counted):
+        queue.run_due()
+    assert counted.verbs == ["UPDATE"] * 5
+    assert TaskRecord.objects.filter(status="SUCCESSFUL").count() == 10
+
+
+def test_result_of_a_task_that_was_removed_is_told(queue):
+    result = add.enqueue(1)
+    TaskRecord.objects.update(task="tests.unit.sample_tasks.removed")
+    with pytest.raises(TaskResultDoesNotExist, match="not in the code any more"):
+        queue.get_result(result.id)
+
+
+def test_threads_share_what_is_known_of_the_broker(queue, monkeypatch):
+    import threading
+
+    calls = []
+
+    def away(self, envelopes):
+        calls.append(len(envelopes))
+        raise BackendUnavailable("the broker is away")
+
+    def enqueue():
+        try:
+            add.enqueue(1)
+        finally:
+            connections.close_all()
+
+    monkeypatch.setattr(type(queue), "push", away)
+    for _ in range(5):
+        thread = threading.Thread(target=enqueue)
+        thread.start()
+        thread.join()
+    assert (len(calls), TaskRecord.objects.count()) == (1, 5)

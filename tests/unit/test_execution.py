@@ -17,6 +17,9 @@ from taskbridge.testing.hostile import hostile_bodies
 from taskbridge.testing.ledger import Ledger
 from tests.unit import sample_tasks
 
+# Connections that other tests left open are looked at.
+pytestmark = pytest.mark.django_db
+
 
 @pytest.fixture
 def queue():

@@ -11,6 +11,9 @@ from taskbridge.task import Task
 from taskbridge.testing.memory import MemoryBackend
 from tests.unit import sample_tasks
 
+# Connections that other tests left open are looked at.
+pytestmark = pytest.mark.django_db
+
 
 @pytest.fixture
 def queue():
