@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 # Never part of a name on this machine: the stamp says what is installed in VENV.
 STAMP := $(VENV)/.installed
 
-.PHONY: bench test lint unit clean
+.PHONY: bench test lint unit soak clean
 
-bench: $(STAMP)  ## compare the three backends, native and through the bridge
+bench: $(STAMP)  ## compare the backends: native, through the bridge, and durable
 	@$(BIN)/taskbridge-bench run --quick
 
 test: $(STAMP)  ## all tests
@@ -16,6 +16,11 @@ test: $(STAMP)  ## all tests
 
 unit: $(STAMP)  ## the tests that take seconds
 	@$(BIN)/python -m pytest tests/unit
+
+SOAK_S ?= 1800
+
+soak: $(STAMP)  ## kills and outages with new random moments, for SOAK_S seconds
+	@TASKBRIDGE_SOAK=$(SOAK_S) $(BIN)/python -m pytest tests/faults/test_soak.py -s
 
 lint: $(STAMP)  ## style, types and architecture
 	$(BIN)/ruff check .

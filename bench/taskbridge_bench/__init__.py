@@ -1,1 +1,1 @@
-"""Measures queue libraries by their own API (native) and through TaskBridge."""
+"""Measures queue libraries: native, and through TaskBridge, bridge and durable."""

@@ -17,14 +17,15 @@ from taskbridge.testing.services import ServiceFailure, ServiceUnavailable
 
 from .contenders import LIBRARIES
 from .interrupts import Interrupts
-from .plan import SCENARIO_NAMES, quick_plan
+from .plan import QUICK_SCENARIOS, SCENARIO_NAMES, make_plan
 from .progress import Progress
 from .report import print_contenders, print_report
 from .runner import Runner
+from .servers import DATABASES, open_servers
 from .stage import open_stage
 
 CANNOT_START = 2
-REPORT_WIDTH = 100
+REPORT_WIDTH = 120
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,19 +64,27 @@ def _parser() -> argparse.ArgumentParser:
         "--quick",
         action="store_true",
         default=True,
-        help="at most 5 minutes in all, on 2 cores (the default, and all there is yet)",
+        help="at most 5 minutes in all, on 2 cores (the default); --scenario can ask "
+        "for what takes longer",
     )
     parser.add_argument(
         "--contender",
         action="append",
         choices=LIBRARIES,
-        help="measure this library only, in both lanes; may be repeated",
+        help="measure this library only, in all lanes; may be repeated",
     )
     parser.add_argument(
         "--scenario",
         action="append",
         choices=SCENARIO_NAMES,
-        help="measure this scenario only; may be repeated",
+        help="measure this scenario only; may be repeated "
+        f"(default: {', '.join(QUICK_SCENARIOS)})",
+    )
+    parser.add_argument(
+        "--database",
+        choices=DATABASES,
+        default=DATABASES[0],
+        help="the project's database, private too (default: %(default)s)",
     )
     parser.add_argument(
         "--seed", type=int, help="which lane goes first, and pauses (default: random)"
@@ -94,15 +103,20 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace, interrupts: Interrupts) -> int:
     started = time.monotonic()
-    plan = quick_plan(
-        secrets.randbits(32) if options.seed is None else options.seed,
-        libraries=options.contender or LIBRARIES,
-        scenarios=options.scenario or SCENARIO_NAMES,
-    )
+    libraries = options.contender or LIBRARIES
     console = Console(stderr=True)
-    with _no_pytest_settings(), open_stage(interrupts) as stage:
+    with (
+        _no_pytest_settings(),
+        open_servers(options.database, libraries) as servers,
+        open_stage(interrupts, servers) as stage,
+    ):
+        plan = make_plan(
+            secrets.randbits(32) if options.seed is None else options.seed,
+            libraries=[each for each in libraries if each not in servers.left_out],
+            scenarios=options.scenario or QUICK_SCENARIOS,
+        )
         progress = Progress(plan, console)
-        runner = Runner(plan, stage, progress, interrupts, started=started)
+        runner = Runner(plan, stage, servers, progress, interrupts, started=started)
         with tempfile.TemporaryDirectory(prefix="taskbridge-bench-") as root:
             try:
                 status = pytest.main(_pytest_arguments(options, root), plugins=[runner])
@@ -111,6 +125,8 @@ def _run(options: argparse.Namespace, interrupts: Interrupts) -> int:
     if interrupts.signal:
         raise KeyboardInterrupt
     print_report(runner.finished_document(), _console())
+    if not plan.blocks:
+        return CANNOT_START
     return 1 if status or runner.failures else 0
 
 

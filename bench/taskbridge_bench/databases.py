@@ -12,6 +12,8 @@ class RedisDatabase(IntEnum):
     CELERY_BRIDGE = 2
     DJANGO_Q_NATIVE = 3
     DJANGO_Q_BRIDGE = 4
+    CELERY_DURABLE = 5
+    DJANGO_Q_DURABLE = 6
 
 
 def redis_url(url: str, database: RedisDatabase) -> str:

@@ -10,7 +10,7 @@ import redis
 
 from .interrupts import DeadlineExceeded
 from .verdict import WrongExecution, accusation
-from .work import bell_key, ledger_key, release_key
+from .work import QUERIES_KEY, bell_key, holder_key, ledger_key, release_key
 
 SLICE_S = 1.0
 """How often a wait looks at worker and clock; the bell itself ends it at once."""
@@ -45,19 +45,41 @@ class Ledger:
         self._open.append(round_)
         return round_
 
-    def wait(self, round_: Round, limit_s: float) -> None:
+    def wait(self, round_: Round, limit_s: float, *, watched: bool = True) -> None:
         """Block until all tasks of a round have started.
+
+        Args:
+            round_: which.
+            limit_s: how long.
+            watched: a worker that ends meanwhile ends the wait.
 
         Raises:
             DeadlineExceeded: after `limit_s`; it says what is missing.
         """
+        if self._pop(bell_key(round_.id), limit_s, watched=watched) is None:
+            wrong = accusation(round_.total, (key for key, _ in self.starts(round_)))
+            raise DeadlineExceeded(f"After {limit_s:.0f} s: {wrong}")
+
+    def holder(self, gates: Round, limit_s: float) -> int:
+        """Wait for the next start of a gate; return the id of its process.
+
+        Raises:
+            DeadlineExceeded: after `limit_s`.
+        """
+        pid = self._pop(holder_key(gates.id), limit_s, watched=True)
+        if pid is None:
+            raise DeadlineExceeded(f"After {limit_s:.0f} s: no gate has started.")
+        return int(pid)
+
+    def _pop(self, key: str, limit_s: float, *, watched: bool) -> bytes | None:
         end = time.monotonic() + limit_s
         while (left := end - time.monotonic()) > 0:
-            if self._client.blpop([bell_key(round_.id)], timeout=min(left, SLICE_S)):
-                return
-            self._while_waiting()
-        wrong = accusation(round_.total, (key for key, _ in self.starts(round_)))
-        raise DeadlineExceeded(f"After {limit_s:.0f} s: {wrong}")
+            found = self._client.blpop([key], timeout=min(left, SLICE_S))
+            if found:
+                return cast("tuple[bytes, bytes]", found)[1]
+            if watched:
+                self._while_waiting()
+        return None
 
     def release(self, gates: Round) -> None:
         """Open the gates of a round."""
@@ -68,6 +90,14 @@ class Ledger:
         entries = cast("list[bytes]", self._client.lrange(ledger_key(round_.id), 0, -1))
         pairs = (entry.split() for entry in entries)
         return [(int(key), float(time_s)) for key, time_s in pairs]
+
+    def take_query_counts(self) -> dict[str, int]:
+        """Return how often each kind of query was asked since the last call."""
+        with self._client.pipeline() as pipeline:
+            pipeline.hgetall(QUERIES_KEY)
+            pipeline.delete(QUERIES_KEY)
+            counts = cast("dict[bytes, bytes]", pipeline.execute()[0])
+        return {kind.decode(): int(count) for kind, count in counts.items()}
 
     def judge(self, round_: Round) -> None:
         """Raise unless each task of the round ran exactly once so far.

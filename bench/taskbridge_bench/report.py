@@ -1,6 +1,6 @@
 """What is printed: the table of a run, and the list of contenders."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -8,6 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from .contenders import CONTENDERS, SLOTS, Contender, Lane
+from .plan import STUDIES
+from .study_report import print_studies
 from .summary import (
     BOOTSTRAP_FROM,
     CONFIDENCE,
@@ -19,17 +21,34 @@ from .summary import (
     summarise,
 )
 
+_COMPARED = tuple(lane for lane in Lane if lane is not Lane.NATIVE)
+
 
 def print_report(document: Document, console: Console) -> None:
-    """Print the table of a document, and beneath it how it came about."""
+    """Print the tables of a document, and beneath them how they came about."""
     rows = summarise(document)
+    if rows:
+        console.print(_table(rows, document))
+    print_studies(document, console)
+    for text in _failures(rows, document):
+        console.print(text, style="red", markup=False, highlight=False)
+    for library, reason in document["taskbridge"]["left_out"].items():
+        what = f"{library} is left out. {reason}"
+        console.print(what, style="yellow", markup=False, highlight=False)
+    for line in _footer(document):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(rows: Sequence[Row], document: Document) -> Table:
     table = Table(
-        title=f"TaskBridge bench, {SLOTS} worker slots each",
+        title=f"TaskBridge bench, {SLOTS} worker slots each, "
+        f"{document['taskbridge']['database']}",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     table.add_column("", no_wrap=True)
-    for title in ("native", "bridge", "ratio", "interval", "rounds"):
+    ratios = [title for lane in _COMPARED for title in (f"{lane}/n", "interval")]
+    for title in (*Lane, *ratios, "rounds"):
         table.add_column(title, justify="right", no_wrap=True)
     for scenario, quantity in QUANTITIES.items():
         of_scenario = [row for row in rows if row.scenario == scenario]
@@ -38,14 +57,18 @@ def print_report(document: Document, console: Console) -> None:
             table.add_row(f"[bold]{quantity.heading}[/bold]")
         for row in of_scenario:
             table.add_row(*_cells(row))
-    console.print(table)
+    return table
+
+
+def _failures(rows: Sequence[Row], document: Document) -> Iterable[str]:
     for row in rows:
         for lane, reason in row.lanes.items():
             if isinstance(reason, str):
-                what = f"{row.scenario}: {row.library}, {lane} failed. {reason}"
-                console.print(what, style="red", markup=False, highlight=False)
-    for line in _footer(document):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+                yield f"{row.scenario}: {row.library}, {lane} failed. {reason}"
+    for failure in document["taskbridge"]["failures"]:
+        if failure["scenario"] in STUDIES:
+            what = f"{failure['scenario']}: {failure['contender']}"
+            yield f"{what} failed. {failure['reason']}"
 
 
 def print_contenders(console: Console) -> None:
@@ -70,6 +93,7 @@ def _facts(contender: Contender) -> Iterable[tuple[str, str]]:
     yield "acknowledges", contender.acknowledges
     yield "prefetch", contender.prefetch
     yield "poll", contender.poll
+    yield "schedules", contender.schedules
     yield "results", contender.results
 
 
@@ -78,8 +102,7 @@ def _cells(row: Row) -> list[str]:
     return [
         row.library if row.depth is None else f"{row.library} ({row.depth})",
         *(_number(number, row.scenario) for number in lanes),
-        f"{row.ratio.value:.2f}" if row.ratio else "",
-        _interval(row.ratio),
+        *(cell for lane in _COMPARED for cell in _ratio_cells(row.ratios.get(lane))),
         "+".join(str(n.samples) if isinstance(n, Estimate) else "0" for n in lanes),
     ]
 
@@ -100,16 +123,17 @@ def _short(number: float) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"  # noqa: PLR2004 - digits
 
 
-def _interval(ratio: Ratio | None) -> str:
+def _ratio_cells(ratio: Ratio | None) -> tuple[str, str]:
     if ratio is None:
-        return ""
-    return f"{ratio.low:.2f}-{ratio.high:.2f}" + ("*" if ratio.is_range else "")
+        return "", ""
+    interval = f"{ratio.low:.2f}-{ratio.high:.2f}" + ("*" if ratio.is_range else "")
+    return f"{ratio.value:.2f}", interval
 
 
 def _footer(document: Document) -> Iterable[str]:
     about = document["taskbridge"]
     yield (
-        "Medians over rounds. Ratio: bridge / native. "
+        "Medians over rounds. bridge/n and durable/n: divided by native. "
         f"Interval: {CONFIDENCE:.0%} bootstrap; "
         f"* the full range, fewer than {BOOTSTRAP_FROM} rounds."
     )

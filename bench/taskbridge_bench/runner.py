@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from .catalogue import SCENARIOS
 from .interrupts import Interrupts
 from .plan import Block, Plan
 from .progress import Progress
-from .scenarios import SCENARIOS
+from .servers import Servers
 from .stage import Stage
 from .summary import Document
 
@@ -46,6 +47,7 @@ class Runner:
         self,
         plan: Plan,
         stage: Stage,
+        servers: Servers,
         progress: Progress,
         interrupts: Interrupts,
         *,
@@ -56,6 +58,7 @@ class Runner:
         self._load_before = os.getloadavg()[0]
         self._plan = plan
         self._stage = stage
+        self._servers = servers
         self._progress = progress
         self._interrupts = interrupts
         self._started = started
@@ -116,7 +119,9 @@ class Runner:
             "load_before": self._load_before,
             "total_s": time.monotonic() - self._started,
             "interrupted": bool(self._interrupts.signal),
-            "versions": {**versions(), "Redis": self._stage.redis},
+            "database": self._servers.database,
+            "left_out": dict(self._servers.left_out),
+            "versions": {**versions(), **self._servers.sources},
             "failures": [asdict(failure) for failure in self.failures],
         }
 
@@ -152,6 +157,8 @@ class Runner:
         if self._stage.workers.contender is None:
             calls.purge()
         scenario.measure(block, calls, self._stage, benchmark)
+        if not scenario.keeps_worker:
+            self._clear_stage()
 
     def _clear_stage(self) -> None:
         """End the worker; what the ledger says then is a failure of its contender."""

@@ -1,4 +1,4 @@
-"""What is measured: enqueue, drain, pickup; one block at a time, by pytest-benchmark.
+"""Enqueue, drain and pickup: what is measured in each lane, one block at a time.
 
 A scenario leaves the raw seconds of its rounds in the benchmark; `summary.QUANTITIES`
 says what they mean.
@@ -6,10 +6,7 @@ says what they mean.
 
 import itertools
 import math
-import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pytest_benchmark.fixture import BenchmarkFixture
@@ -18,6 +15,8 @@ from .contenders import Calls
 from .ledger import Round
 from .plan import Block
 from .stage import Stage
+from .timing import pedantic, pickup_clock, spread
+from .verdict import WrongExecution
 
 ROUND_LIMIT_S = 60.0
 """How long all tasks of a round may take."""
@@ -25,16 +24,6 @@ DRAIN_ROUNDS = range(2, 5)
 MIN_PAUSE_S = 0.3
 """The longest pause before a task, at least."""
 SAMPLES = range(3, 21)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
-    """A question that is put to every contender."""
-
-    name: str
-    measure: Callable[[Block, Calls, Stage, BenchmarkFixture], None]
-    timer: Callable[[], float]
-    needs_worker: bool
 
 
 def enqueue(
@@ -50,7 +39,7 @@ def enqueue(
 
     calls.purge()
     benchmark.extra_info["calls_per_round"] = size.enqueue_calls
-    _pedantic(
+    pedantic(
         benchmark,
         call,
         iterations=size.enqueue_calls,
@@ -65,12 +54,14 @@ def drain(
 ) -> None:
     """Time how long the worker takes to empty a queue that was filled before.
 
-    Gates hold all slots while it is filled; opening them starts the clock.
+    Gates hold all slots while it is filled; opening them starts the clock. In durable
+    delivery each task must have left a record that it succeeded.
     """
     size, ledger = block.size, stage.ledger
+    records = _Records(calls, stage)
 
-    def fill(depth: int) -> tuple[Round, Round]:
-        gates = stage.hold_slots(block.contender, calls)
+    def fill(depth: int, gates: Round | None = None) -> tuple[Round, Round]:
+        gates = gates or stage.hold_slots(block.contender, calls)
         round_ = ledger.new_round(depth)
         for key in range(depth):
             calls.record(round_.id, key, depth)
@@ -80,17 +71,19 @@ def drain(
         ledger.release(gates)
         ledger.wait(round_, ROUND_LIMIT_S)
 
-    def judge(_gates: Round, round_: Round) -> None:
+    def judge(gates: Round, round_: Round) -> None:
         ledger.judge(round_)
+        records.judge(gates.total + round_.total)
 
-    ledger.release(stage.hold_slots(block.contender, calls))  # so that it runs
+    gates = stage.hold_slots(block.contender, calls)  # from here on it runs
     started = time.monotonic()
-    warm_up = fill(size.warm_up_depth)
+    warm_up = fill(size.warm_up_depth, gates)
     empty(*warm_up)
     judge(*warm_up)
     each_s = (time.monotonic() - started) * size.depth / size.warm_up_depth
+    each_s += block.contender.poll_s  # until the next gates are found
     benchmark.extra_info["depth"] = size.depth
-    _pedantic(
+    pedantic(
         benchmark,
         empty,
         setup=lambda: (fill(size.depth), {}),
@@ -99,22 +92,22 @@ def drain(
     )
 
 
-class _PickupClock:
-    """Tells the time, but at the end of a round the time at which the task started."""
+class _Records:
+    """The records of this contender, those of blocks before included."""
 
-    def __init__(self) -> None:
-        self._started: float | None = None
-        self.__name__ = "monotonic, read in the worker at the end"
+    def __init__(self, calls: Calls, stage: Stage) -> None:
+        self._calls = calls
+        self._stage = stage
+        self._expected = stage.settle(calls)
 
-    def __call__(self) -> float:
-        started, self._started = self._started, None
-        return time.monotonic() if started is None else started
-
-    def stop_at(self, started: float) -> None:
-        self._started = started
-
-
-_pickup_clock = _PickupClock()
+    def judge(self, new: int) -> None:
+        """Raise unless so many more tasks have a record, and all of them succeeded."""
+        self._expected += new
+        found = self._stage.settle(self._calls)
+        if self._calls.records is not None and found != self._expected:
+            raise WrongExecution(
+                f"{found} tasks have a record of success, of {self._expected}."
+            )
 
 
 def pickup(
@@ -128,7 +121,7 @@ def pickup(
         (longest_s + block.contender.poll_s) / 2 + 0.02,
         SAMPLES,
     )
-    pauses = _pauses(block.id, longest_s, samples)
+    pauses = spread(block.id, longest_s, samples)
     ledger.release(stage.hold_slots(block.contender, calls))  # warms it up, too
 
     def pause() -> tuple[tuple[Round], dict[str, Any]]:
@@ -138,9 +131,9 @@ def pickup(
     def run(round_: Round) -> None:
         calls.record(round_.id, 0, 1)
         ledger.wait(round_, ROUND_LIMIT_S)
-        _pickup_clock.stop_at(ledger.starts(round_)[0][1])
+        pickup_clock.stop_at(ledger.starts(round_)[0][1])
 
-    _pedantic(benchmark, run, setup=pause, teardown=ledger.judge, rounds=samples)
+    pedantic(benchmark, run, setup=pause, teardown=ledger.judge, rounds=samples)
 
 
 def _longest_pause_s(poll_s: float) -> float:
@@ -151,33 +144,6 @@ def _longest_pause_s(poll_s: float) -> float:
     return math.ceil(MIN_PAUSE_S / poll_s) * poll_s if poll_s else MIN_PAUSE_S
 
 
-def _pauses(seed: str, longest_s: float, samples: int) -> Iterator[float]:
-    """Yield random pauses in seconds, one from each of `samples` equal strips."""
-    order = random.Random(seed)  # noqa: S311 - no secret
-    for strip in order.sample(range(samples), samples):
-        yield (strip + order.random()) * longest_s / samples
-
-
-def _pedantic(
-    benchmark: BenchmarkFixture, target: Callable[..., object], **options: Any
-) -> None:
-    # pytest-benchmark 5.3 says that it is typed, and its methods are not.
-    benchmark.pedantic(target, **options)  # type: ignore[no-untyped-call]
-
-
 def _affordable(budget_s: float, each_s: float, limits: range) -> int:
     """Return how many rounds a budget allows, within limits."""
     return max(limits[0], min(int(budget_s / each_s), limits[-1]))
-
-
-SCENARIOS: Mapping[str, Scenario] = {
-    "enqueue": Scenario(
-        name="enqueue", measure=enqueue, timer=time.perf_counter, needs_worker=False
-    ),
-    "drain": Scenario(
-        name="drain", measure=drain, timer=time.perf_counter, needs_worker=True
-    ),
-    "pickup": Scenario(
-        name="pickup", measure=pickup, timer=_pickup_clock, needs_worker=True
-    ),
-}

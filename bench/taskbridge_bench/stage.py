@@ -1,36 +1,39 @@
-"""Where a run happens: its Redis, its database, its directory, and their end."""
+"""Where a run happens: its ledger, its workers, its directory, and their end."""
 
 import contextlib
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import redis
 
-from taskbridge.testing.services import Redis
 from taskbridge.testing.services.process import Guard
 
 from .contenders import SLOTS, Calls, Contender
 from .databases import RedisDatabase, redis_url
 from .interrupts import Interrupts
 from .ledger import Ledger, Round
+from .servers import Servers
+from .verdict import WrongExecution
 from .workers import MARK, Workers
 
 ANSWER_TIMEOUT_S = 10
 START_S = 30.0
 """How long a worker may take until each of its slots has run a task."""
+RECORDS_S = 5.0
+"""How long the records of tasks that have started may take to become SUCCESSFUL."""
+LOOK_EVERY_S = 0.02
 
 
 class Stage:
     """The worker and the ledger that scenarios work with."""
 
-    def __init__(self, ledger: Ledger, workers: Workers, redis_source: str) -> None:
+    def __init__(self, ledger: Ledger, workers: Workers) -> None:
         self.ledger = ledger
         self.workers = workers
-        self.redis = redis_source
-        """Where Redis comes from, for humans."""
 
     def hold_slots(self, contender: Contender, calls: Calls) -> Round:
         """Return when a gate keeps each slot of the contender's worker.
@@ -46,6 +49,29 @@ class Stage:
         self.ledger.judge(gates)
         return gates
 
+    def settle(self, calls: Calls) -> int:
+        """Return how many records there are, once all of them are SUCCESSFUL.
+
+        Where no records are kept it is 0, at once.
+
+        Raises:
+            WrongExecution: some are not, in time; it says which status they have.
+        """
+        if calls.records is None:
+            return 0
+        end = time.monotonic() + RECORDS_S
+        while True:
+            counts = calls.records()
+            if set(counts) <= {"SUCCESSFUL"}:
+                return sum(counts.values())
+            if time.monotonic() > end:
+                raise WrongExecution(
+                    f"{RECORDS_S:.0f} s after the last task started, its records are "
+                    f"{', '.join(f'{n} {status}' for status, n in counts.items())}."
+                )
+            self.workers.check()
+            time.sleep(LOOK_EVERY_S)
+
     def clear(self) -> list[str]:
         """End the worker; return what the ledger says now that none can write to it."""
         if self.workers.contender is None:
@@ -58,34 +84,37 @@ class Stage:
 
 
 @contextlib.contextmanager
-def open_stage(interrupts: Interrupts) -> Iterator[Stage]:
-    """Start Redis, migrate a database, set Django up; end all of it at the end."""
+def open_stage(interrupts: Interrupts, servers: Servers) -> Iterator[Stage]:
+    """Set Django up and migrate the database; end all that was started at the end."""
     with contextlib.ExitStack() as stack:
-        service = stack.enter_context(Redis())
         with interrupts.held():
             directory = Path(tempfile.mkdtemp(prefix="taskbridge-bench-"))
             guard = Guard(directory)
             stack.callback(guard.close)  # it deletes the directory
-        environ = _environ(service.url, directory)
-        os.environ.update(environ)
-        _flush(service.url)
-        _set_up_django()
+        os.environ.update(_environ(servers, directory))
+        _flush(servers.redis_url)
+        _set_up_django(stack)
         # The directory takes what a library forgets in TMPDIR as well.
         marked = {**os.environ, MARK: secrets.token_hex(8), "TMPDIR": str(directory)}
         workers = Workers(directory, guard, marked, interrupts.held)
         stack.callback(workers.stop)
-        client = _client(service.url, RedisDatabase.LEDGER)
+        client = _client(servers.redis_url, RedisDatabase.LEDGER)
         stack.callback(client.close)
-        yield Stage(Ledger(client, workers.check), workers, service.source)
+        yield Stage(Ledger(client, workers.check), workers)
 
 
-def _environ(url: str, directory: Path) -> Mapping[str, str]:
-    return {
+def _environ(servers: Servers, directory: Path) -> Mapping[str, str]:
+    environ = {
         "DJANGO_SETTINGS_MODULE": "taskbridge_bench.settings",
-        "TASKBRIDGE_BENCH_REDIS_URL": url,
-        "TASKBRIDGE_BENCH_LEDGER_URL": redis_url(url, RedisDatabase.LEDGER),
-        "TASKBRIDGE_BENCH_SQLITE": str(directory / "bench.sqlite3"),
+        "TASKBRIDGE_BENCH_REDIS_URL": servers.redis_url,
+        "TASKBRIDGE_BENCH_LEDGER_URL": redis_url(
+            servers.redis_url, RedisDatabase.LEDGER
+        ),
+        "TASKBRIDGE_BENCH_DATABASE_URL": servers.database_url(directory),
     }
+    if servers.rabbitmq_url:
+        environ["TASKBRIDGE_BENCH_RABBITMQ_URL"] = servers.rabbitmq_url
+    return environ
 
 
 def _client(url: str, database: RedisDatabase) -> redis.Redis:
@@ -101,9 +130,11 @@ def _flush(url: str) -> None:
         client.close()
 
 
-def _set_up_django() -> None:
+def _set_up_django(stack: contextlib.ExitStack) -> None:
     import django  # noqa: PLC0415 - reads the environment, which had to be set first
     from django.core.management import call_command  # noqa: PLC0415 - see above
+    from django.db import connections  # noqa: PLC0415 - see above
 
     django.setup()
+    stack.callback(connections.close_all)
     call_command("migrate", verbosity=0)

@@ -60,7 +60,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
-    """Bridge divided by native, of medians."""
+    """A lane divided by native, of medians."""
 
     value: float
     low: float
@@ -78,7 +78,8 @@ class Row:
     depth: int | None
     lanes: Mapping[Lane, Estimate | str]
     """The estimate of each lane that was asked for, or why there is none."""
-    ratio: Ratio | None
+    ratios: Mapping[Lane, Ratio]
+    """To native, of each other lane that both have an estimate of."""
 
 
 def summarise(document: Document) -> list[Row]:
@@ -92,6 +93,8 @@ def summarise(document: Document) -> list[Row]:
     for entry in document["benchmarks"]:
         info = entry["extra_info"]
         scenario, contender = info["scenario"], info["contender"]
+        if scenario not in QUANTITIES:
+            continue
         key = scenario, contender["library"], contender["lane"]
         convert = QUANTITIES[scenario].from_seconds
         samples.setdefault(key, []).extend(
@@ -103,27 +106,34 @@ def summarise(document: Document) -> list[Row]:
     for scenario in QUANTITIES:
         for library in LIBRARIES:
             lanes: dict[Lane, Estimate | str] = {}
+            valid: dict[Lane, list[float]] = {}
             for lane in Lane:
                 if reason := failures.get((scenario, f"{library}-{lane}")):
                     lanes[lane] = reason
                 elif values := samples.get((scenario, library, lane)):
-                    lanes[lane] = estimate(values)
+                    lanes[lane], valid[lane] = estimate(values), values
             if lanes:
-                valid = [
-                    samples[scenario, library, lane]
-                    for lane in Lane
-                    if isinstance(lanes.get(lane), Estimate)
-                ]
                 rows.append(
                     Row(
                         scenario=scenario,
                         library=library,
                         depth=depths.get((scenario, library)),
                         lanes=lanes,
-                        ratio=ratio(*valid) if len(valid) == len(Lane) else None,
+                        ratios=_ratios(valid),
                     )
                 )
     return rows
+
+
+def _ratios(samples: Mapping[Lane, Sequence[float]]) -> dict[Lane, Ratio]:
+    if Lane.NATIVE not in samples:
+        return {}
+    native = samples[Lane.NATIVE]
+    return {
+        lane: ratio(native, values)
+        for lane, values in samples.items()
+        if lane is not Lane.NATIVE
+    }
 
 
 def estimate(samples: Sequence[float]) -> Estimate:
@@ -135,19 +145,19 @@ def estimate(samples: Sequence[float]) -> Estimate:
     )
 
 
-def ratio(native: Sequence[float], bridge: Sequence[float]) -> Ratio:
-    """Return the ratio of medians with its interval.
+def ratio(native: Sequence[float], other: Sequence[float]) -> Ratio:
+    """Return the ratio of medians, other / native, with its interval.
 
     The interval is a percentile bootstrap over samples, each lane resampled by itself;
     with few samples, where that is too narrow, the full range of ratios.
     """
-    value = statistics.median(bridge) / statistics.median(native)
-    if min(len(native), len(bridge)) < BOOTSTRAP_FROM:
-        low, high = min(bridge) / max(native), max(bridge) / min(native)
+    value = statistics.median(other) / statistics.median(native)
+    if min(len(native), len(other)) < BOOTSTRAP_FROM:
+        low, high = min(other) / max(native), max(other) / min(native)
         return Ratio(value=value, low=low, high=high, is_range=True)
     draw = random.Random(len(native)).choices  # noqa: S311 - the same interval each time
     ratios = sorted(
-        statistics.median(draw(bridge, k=len(bridge)))
+        statistics.median(draw(other, k=len(other)))
         / statistics.median(draw(native, k=len(native)))
         for _ in range(RESAMPLES)
     )

@@ -29,6 +29,15 @@ def release_key(round_id: str) -> str:
     return f"release:{round_id}"
 
 
+def holder_key(round_id: str) -> str:
+    """Return the list of the process ids of gates, an element for each start."""
+    return f"holder:{round_id}"
+
+
+QUERIES_KEY = "queries"
+"""A hash: how often each kind of query was asked; see `counting`."""
+
+
 def record(round_id: str, key: int, total: int) -> None:
     """Sign the ledger; the signature that makes it `total` long rings the bell."""
     _sign(_client(), round_id, key, total)
@@ -37,8 +46,14 @@ def record(round_id: str, key: int, total: int) -> None:
 def hold(round_id: str, key: int, total: int) -> None:
     """Sign the ledger, then keep the worker's slot until released (a gate)."""
     client = _client()
+    client.rpush(holder_key(round_id), os.getpid())
     _sign(client, round_id, key, total)
     client.blpop([release_key(round_id)], timeout=GATE_DEADLINE_S)
+
+
+def count_query(kind: str) -> None:
+    """Count a query of this process."""
+    _client().hincrby(QUERIES_KEY, kind, 1)
 
 
 def _sign(client: redis.Redis, round_id: str, key: int, total: int) -> None:

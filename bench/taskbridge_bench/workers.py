@@ -103,6 +103,25 @@ class Workers:
             self._processes.clear()
             self._contender = None
 
+    def kill(self) -> None:
+        """End the workers and all their processes by SIGKILL, as a crash would."""
+        with self._uninterrupted():
+            _kill_marked(self._environ[MARK])
+            for process in self._processes:
+                process.kill()
+            self._processes.clear()
+            self._contender = None
+
+    def kill_process(self, pid: int) -> None:
+        """End one process of the workers by SIGKILL; the others are left alone.
+
+        Raises:
+            ProcessLookupError: it is none of theirs.
+        """
+        if pid not in _marked(self._environ[MARK]):
+            raise ProcessLookupError(f"Process {pid} is no worker of this run.")
+        os.kill(pid, signal.SIGKILL)
+
     def log_tail(self) -> str:
         """Return the end of the log of the workers that run or ran last."""
         lines: list[str] = []
@@ -122,9 +141,17 @@ def _kill_marked(mark: str) -> None:
     The supervisor of TaskBridge gives its child a group of its own; if the supervisor
     had to be killed, the child's pool may remain.
     """
+    for pid in _marked(mark):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _marked(mark: str) -> list[int]:
     wanted = f"{MARK}={mark}".encode()
+    found = []
     for entry in Path("/proc").glob("[0-9]*/environ"):
         pid = int(entry.parent.name)
         with contextlib.suppress(OSError):
             if pid != os.getpid() and wanted in entry.read_bytes().split(b"\0"):
-                os.kill(pid, signal.SIGKILL)
+                found.append(pid)
+    return found

@@ -1,9 +1,9 @@
 """The judge of the benchmark names every task that was lost or ran twice."""
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
@@ -19,6 +19,7 @@ from taskbridge_bench.plan import Block, Plan, Size
 from taskbridge_bench.progress import Progress
 from taskbridge_bench.runner import Runner
 from taskbridge_bench.scenarios import drain
+from taskbridge_bench.servers import Servers
 from taskbridge_bench.stage import Stage
 from taskbridge_bench.summary import summarise
 from taskbridge_bench.verdict import WrongExecution, accusation
@@ -29,10 +30,19 @@ CONTENDER = contenders_of("celery")[0]
 SIZE = Size(
     enqueue_calls=1,
     enqueue_rounds=1,
+    worker_blocks=1,
     depth=20,
     warm_up_depth=5,
     drain_budget_s=1,
     pickup_budget_s=1,
+)
+SERVERS = Servers(
+    redis_url="",
+    rabbitmq_url=None,
+    database="sqlite",
+    postgresql_url=None,
+    sources={},
+    left_out={"celery_rabbitmq": "No RabbitMQ to test with."},
 )
 BLOCK = Block(scenario="drain", contender=CONTENDER, number=1, size=SIZE, expected_s=1)
 
@@ -73,8 +83,9 @@ class FakeRedis:
         self.lists[key].extend(str(value).encode() for value in values)
         return len(self.lists[key])
 
-    def blpop(self, keys: list[str], timeout: float) -> bytes | None:
-        return self.lists[keys[0]].pop(0) if self.lists[keys[0]] else None
+    def blpop(self, keys: list[str], timeout: float) -> tuple[bytes, bytes] | None:
+        found = self.lists[keys[0]]
+        return (keys[0].encode(), found.pop(0)) if found else None
 
     def lrange(self, key: str, _start: int, _end: int) -> list[bytes]:
         return list(self.lists[key])
@@ -87,6 +98,9 @@ class FakeWorkers:
     """Workers that need no process."""
 
     contender: Contender | None = None
+
+    def check(self) -> None:
+        pass
 
     def start(self, contender: Contender) -> None:
         self.contender = contender
@@ -118,11 +132,15 @@ class Library:
     client: FakeRedis
     times: Callable[[int], int] = lambda key: 1
     late: list[Callable[[], None]] = field(default_factory=list)
+    records: Counter[str] | None = None
+    ends_as: Callable[[int], str] = lambda key: "SUCCESSFUL"
 
     def run(self, round_id: str, key: int, total: int) -> None:
         entry = f"{key} {time.monotonic()}"
         if self.client.rpush(ledger_key(round_id), entry) == total:
             self.client.rpush(bell_key(round_id), 1)
+        if self.records is not None:
+            self.records[self.ends_as(key)] += 1
 
     def record(self, round_id: str, key: int, total: int) -> None:
         for _ in range(self.times(key)):
@@ -130,20 +148,28 @@ class Library:
 
     @property
     def calls(self) -> Calls:
-        return Calls(record=self.record, hold=self.run, purge=lambda: None)
+        records = self.records
+        return Calls(
+            record=self.record,
+            hold=self.run,
+            record_at=lambda due, *work: self.record(*work),
+            purge=lambda: None,
+            records=None if records is None else lambda: dict(records),
+        )
 
 
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> Library:
     monkeypatch.setattr(scenarios, "ROUND_LIMIT_S", 0.05)
     monkeypatch.setattr(stage, "START_S", 0.05)
+    monkeypatch.setattr(stage, "RECORDS_S", 0.05)
     return Library(FakeRedis())
 
 
 @pytest.fixture
 def fake_stage(library: Library) -> Stage:
     ledger = Ledger(cast("redis.Redis", library.client), lambda: None)
-    return Stage(ledger, cast("Workers", FakeWorkers()), "no Redis")
+    return Stage(ledger, cast("Workers", FakeWorkers()))
 
 
 @pytest.fixture
@@ -151,7 +177,9 @@ def runner(fake_stage: Stage) -> Iterator[Runner]:
     plan = Plan(mode="test", seed=1, limit_s=60, blocks=(BLOCK,))
     with Interrupts() as interrupts:
         progress = Progress(plan, Console(quiet=True))
-        yield Runner(plan, fake_stage, progress, interrupts, started=time.monotonic())
+        yield Runner(
+            plan, fake_stage, SERVERS, progress, interrupts, started=time.monotonic()
+        )
         progress.finish()
 
 
@@ -195,12 +223,49 @@ def test_drain_library_that_loses_one_and_repeats_one_is_called_out(
         run_drain(library, fake_stage)
 
 
+def test_drain_each_task_with_a_record_of_success_passes(
+    library: Library, fake_stage: Stage
+):
+    library.records = Counter()
+
+    run_drain(library, fake_stage)
+    run_drain(library, fake_stage)  # the worker is kept, and so are the records
+
+    assert set(library.records) == {"SUCCESSFUL"}
+
+
+@pytest.mark.parametrize("status", ["FAILED", "RUNNING", "READY"])
+def test_drain_task_without_a_record_of_success_is_called_out(
+    library: Library, fake_stage: Stage, status: str
+):
+    library.records = Counter()
+    library.ends_as = lambda key: status if key == 3 else "SUCCESSFUL"
+
+    with pytest.raises(WrongExecution, match=f"its records are .*1 {status}"):
+        run_drain(library, fake_stage)
+
+
+def test_drain_record_that_is_missing_is_called_out(
+    library: Library, fake_stage: Stage
+):
+    library.records = kept = Counter[str]()
+
+    def records() -> dict[str, int]:
+        n = kept["SUCCESSFUL"]
+        return {"SUCCESSFUL": n - 1} if n else {}
+
+    calls = replace(library.calls, records=records)
+
+    with pytest.raises(WrongExecution, match="6 tasks have a record of success, of 7"):
+        drain(BLOCK, calls, fake_stage, cast("BenchmarkFixture", FakeBenchmark()))
+
+
 def test_stage_task_that_runs_again_after_its_round_is_called_out(
     library: Library, fake_stage: Stage
 ):
     run_drain(library, fake_stage)
-    # The gates of the warm-up were round 1, of the first fill 2; its tasks 3.
-    library.run("r3", 4, 5)
+    # The gates of the warm-up were round 1; its tasks 2.
+    library.run("r2", 4, 5)
 
     assert fake_stage.clear() == [
         "after the round, ran more than once: 1 of 5 tasks (key 4)"
@@ -220,7 +285,7 @@ def test_runner_lost_task_is_a_failure_in_the_document(
     assert benchmark.has_error  # pytest-benchmark then stores nothing of it
     [row] = summarise(runner.finished_document())
     assert "lost: 1 of 20 tasks (key 13)" in str(row.lanes[CONTENDER.lane])
-    assert row.ratio is None
+    assert row.ratios == {}
 
 
 def test_runner_repeat_after_the_round_is_a_failure_in_the_document(
@@ -228,7 +293,7 @@ def test_runner_repeat_after_the_round_is_a_failure_in_the_document(
 ):
     monkeypatch.setattr(Contender, "calls", lambda self: library.calls)
     runner.run(BLOCK, cast("BenchmarkFixture", FakeBenchmark()))
-    library.run("r3", 4, 5)
+    library.run("r2", 4, 5)
 
     runner.pytest_sessionfinish()
 

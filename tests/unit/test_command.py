@@ -149,3 +149,10 @@ def test_task_module_that_does_not_import_is_told_at_start(tmp_path, source, rea
     assert "The task module 'broken_app.tasks' cannot be imported" in result.stderr
     assert reason in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_app_that_is_a_plain_module_is_passed_over(settings):
+    from taskbridge.management.commands.taskbridge import _import_task_modules
+
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.mysql_driver"]
+    _import_task_modules()

@@ -1,1 +1,1 @@
-"""The bridge lane: one task for all libraries, through TaskBridge."""
+"""The lanes bridge and durable: one task for all libraries, through TaskBridge."""

@@ -236,6 +236,9 @@ def _import_task_modules() -> None:
     """Import ``tasks`` of every installed app, so that errors show at the start."""
     for config in apps.get_app_configs():
         module = f"{config.name}.tasks"
+        # An app may be a plain module, which holds no other.
+        if not hasattr(config.module, "__path__"):
+            continue
         if importlib.util.find_spec(module) is None:
             continue
         try:

@@ -1,0 +1,1 @@
+"""Counts the queries of workers; a Django app."""
