@@ -7,6 +7,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,7 +33,7 @@ from .options import DURABLE_OPTIONS, DurableOptions, Option
 from .policy import asked_policy
 from .results import new_result
 from .retry import longest_delay
-from .store import Store, open_store
+from .store import STORES, Store, open_store
 from .task import Task, check_importable
 
 if TYPE_CHECKING:
@@ -322,12 +323,36 @@ class Backend(BaseTaskBackend):
                     hint=f"Did you mean {near[0]!r}? It knows {', '.join(schema)}.",
                     id="taskbridge.E001",
                 )
-            elif not isinstance(value, schema[key].types):
+            elif not _is_valid(value, schema[key]):
                 yield checks.Error(
-                    f"{self}: OPTIONS[{key!r}] must be {schema[key].description}, "
+                    f"{self}: OPTIONS[{key!r}] must be {_wanted(schema[key])}, "
                     f"got {value!r}.",
                     id="taskbridge.E003",
                 )
+            elif key == "STORE" and value not in STORES:
+                yield checks.Error(
+                    f"{self}: OPTIONS['STORE'] must be 'database' or 'redis', "
+                    f"got {value!r}.",
+                    id="taskbridge.E004",
+                )
+
+
+def _is_valid(value: Any, option: Option) -> bool:
+    types = option.types if isinstance(option.types, tuple) else (option.types,)
+    if isinstance(value, bool):
+        return bool in types  # otherwise it would pass as a number
+    if not isinstance(value, types):
+        return False
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    is_number = isinstance(value, (int, float))
+    return not is_number or option.at_least is None or value >= option.at_least
+
+
+def _wanted(option: Option) -> str:
+    if option.at_least is None:
+        return option.description
+    return f"{option.description}, at least {option.at_least}"
 
 
 __all__ = ["Backend", "BackendUnavailable", "Envelope", "Features", "Option", "Support"]

@@ -113,8 +113,10 @@ class Dispatcher:
         lost = [each.id for each in due if each.status == "RUNNING"]
         if lost and time.monotonic() >= self._expire_from:
             for record in self._store.get(lost):
-                if record.status == "RUNNING":
-                    moved += self._expire(record)
+                try:
+                    moved += record.status == "RUNNING" and self._expire(record)
+                except (DatabaseError, ValueError) as exc:  # this row; others follow
+                    logger.error("Task id=%s cannot be ended: %r", record.id.hex, exc)
         return moved
 
     def _spare_leases(self) -> None:

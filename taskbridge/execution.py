@@ -130,6 +130,7 @@ def _drop(connection: BaseDatabaseWrapper) -> None:
     )
     if connection.connection is not None:
         connection.connection.close()
+        connection.connection = None  # whoever still has the object closes it again
     del connections[connection.alias]
 
 

@@ -2,6 +2,8 @@
 
 import logging
 import signal
+from secrets import token_hex
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from billiard.util import _exit_function  # type: ignore[attr-defined]  # private
@@ -37,7 +39,8 @@ def run_worker(backend: "CeleryBackend", app: Celery, options: WorkerOptions) ->
     signals.worker_ready.connect(on_ready, weak=False)
     signals.task_prerun.connect(_let_task_finish)
     worker = app.Worker(
-        hostname=f"taskbridge-{backend.alias}@%h",
+        # Random: of two workers with one name, RabbitMQ lets only the first start.
+        hostname=f"taskbridge-{backend.alias}-{token_hex(4)}@{gethostname()}",
         pool="prefork",
         concurrency=options.concurrency,
         queues=list(options.queues),

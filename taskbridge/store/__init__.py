@@ -7,9 +7,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from taskbridge.compat import InvalidTaskBackend
+
 if TYPE_CHECKING:
     from taskbridge.backend import Backend
     from taskbridge.models import TaskRecord
+
+
+STORES = ("database", "redis")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +39,8 @@ class Store(ABC):
     one changes nothing.
 
     Every method raises `StoreUnavailable` if the store cannot be reached. It may then
-    have done what it was asked or not; all of them can be called again.
+    have done what it was asked or not; all but `insert` can be called again. The same
+    finish (`succeed`, `retry`, `fail`) is then confirmed, and another one refused.
     """
 
     # Enqueueing.
@@ -164,9 +170,18 @@ class Store(ABC):
 
 
 def open_store(backend: Backend) -> Store:
-    """Return the store that OPTIONS["STORE"] of a backend names."""
+    """Return the store that OPTIONS["STORE"] of a backend names.
+
+    Raises:
+        InvalidTaskBackend: there is no such store, or it is not said where it is.
+    """
+    store = backend.durable_options.store
+    if store not in STORES:
+        raise InvalidTaskBackend(
+            f"{backend}: OPTIONS['STORE'] must be 'database' or 'redis', got {store!r}."
+        )
     # Models need the app registry, and only one of the two needs redis-py.
-    if backend.durable_options.store == "redis":
+    if store == "redis":
         from .redis import RedisStore  # noqa: PLC0415
 
         return RedisStore.of(backend)
@@ -175,4 +190,4 @@ def open_store(backend: Backend) -> Store:
     return DatabaseStore(backend.alias)
 
 
-__all__ = ["Due", "Store", "open_store"]
+__all__ = ["STORES", "Due", "Store", "open_store"]

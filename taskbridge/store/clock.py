@@ -19,7 +19,7 @@ class Clock:
     now: str
     later: str
     """Now plus a number of seconds; one place, for `seconds()` of them."""
-    seconds: Callable[[float], object]
+    seconds: Callable[[float], float | str]
     seconds_until_wake: str
     """From now until ``wake_at``."""
 

@@ -19,6 +19,7 @@ from typing import Any
 from django.db import (
     InterfaceError,
     OperationalError,
+    ProgrammingError,
     connections,
     router,
     transaction,
@@ -31,68 +32,12 @@ from taskbridge.exceptions import StoreUnavailable
 from taskbridge.identity import oldest_id
 from taskbridge.models import TaskRecord
 
-from . import Due, Store
+from . import Due, Store, statements
 from .clock import Clock, clock_of
 
-TABLE = TaskRecord._meta.db_table  # noqa: SLF001 - Django documents it
-INSERTED = (
-    *("id", "backend", "task", "queue_name", "priority", "arguments", "run_after"),
-    *("enqueued_at", "at_most_once", "wake_at", "pushes", "pushed_to"),
-)
 ROWS_PER_INSERT = 1000
 ROWS_PER_UPDATE = 500
 CHARACTERS_PER_INSERT = 4_000_000  # MariaDB takes 16 MB in one packet by default
-
-START = """
-UPDATE {table} SET status = 'RUNNING', attempt = attempt + 1, worker_ids = %s,
-token = %s, last_attempted_at = {now}, started_at = COALESCE(started_at, {now}),
-wake_at = {later}
-WHERE id IN ({ids}) AND status = 'READY' AND attempt = %s"""
-
-EXTEND = """
-UPDATE {table} SET wake_at = {later}
-WHERE id IN ({ids}) AND token = %s AND status = 'RUNNING'"""
-
-# A finish that is written again, since its answer was lost, is no other finish.
-SUCCEED = """
-UPDATE {table} SET status = 'SUCCESSFUL', finished_at = {now}, wake_at = NULL,
-return_value = {value}
-WHERE id IN ({ids}) AND token = %s AND status IN ('RUNNING', 'SUCCESSFUL')"""
-
-RETRY = """
-UPDATE {table} SET status = 'READY', errors = %s, pushes = 0, wake_at = {later}
-WHERE id IN ({ids}) AND token = %s AND status IN ('RUNNING', 'READY')"""
-
-FAIL = """
-UPDATE {table} SET status = 'FAILED', errors = %s, finished_at = {now}, wake_at = NULL
-WHERE id IN ({ids}) AND token = %s AND status IN ('RUNNING', 'FAILED')"""
-
-LOOK = """
-SELECT id, status, pushes, {seconds_until_wake} FROM {table}
-WHERE backend = %s AND wake_at <= {later} ORDER BY wake_at LIMIT {limit}"""
-
-TAKE = """
-UPDATE {table} SET token = %s, pushes = pushes + 1, pushed_to = %s, wake_at = {later}
-WHERE id IN ({ids}) AND status = 'READY' AND wake_at <= {now}"""
-
-PUT_BACK = """
-UPDATE {table} SET wake_at = {later}
-WHERE id IN ({ids}) AND token = %s AND status = 'READY'"""
-
-EXPIRE = """
-UPDATE {table} SET status = %s, errors = %s, lost = lost + 1, token = '', pushes = 0,
-finished_at = {finished_at}, wake_at = {next_wake}
-WHERE id IN ({ids}) AND token = %s AND status = 'RUNNING' AND wake_at <= {now}"""
-
-# Two statements: MariaDB's UPDATE over a range waits for rows that others insert.
-PUSHED_ELSEWHERE = """
-SELECT id FROM {table}
-WHERE backend = %s AND wake_at > {now} AND status = 'READY' AND pushes > 0
-AND pushed_to <> %s"""
-
-REDIRECT = """
-UPDATE {table} SET wake_at = {now}, pushes = 0
-WHERE id IN ({ids}) AND status = 'READY' AND pushes > 0 AND pushed_to <> %s"""
 
 
 class DatabaseStore(Store):
@@ -136,7 +81,7 @@ class DatabaseStore(Store):
         with self._translated_errors():
             lease = self._clock.seconds(lease_s)
             started = self._update(
-                START, worker_ids, token, lease, ids=ids, last=(attempt,)
+                statements.START, worker_ids, token, lease, ids=ids, last=(attempt,)
             )
             if started == len(ids):
                 return ids
@@ -146,20 +91,25 @@ class DatabaseStore(Store):
         """See `Store.extend`."""
         with self._translated_errors():
             lease = self._clock.seconds(lease_s)
-            self._update(EXTEND, lease, ids=ids, last=(token,))
+            self._update(statements.EXTEND, lease, ids=ids, last=(token,))
 
     def succeed(self, return_values: Mapping[str, str], *, token: str) -> int:
         """See `Store.succeed`. However many they are, it is one statement."""
-        values = list(return_values.values())
+        values: list[Any] = list(return_values.values())
         with self._translated_errors():
             if len(set(values)) == 1:
                 value, parameters = "%s", values[:1]
             else:
                 value = f"CASE id {'WHEN %s THEN %s ' * len(values)}END"
-                pairs = [(self._key(k), v) for k, v in return_values.items()]
+                keys = _keys(return_values, self._connection)
+                pairs = zip(keys, values, strict=True)
                 parameters = [parameter for pair in pairs for parameter in pair]
             return self._update(
-                SUCCEED, *parameters, ids=return_values, last=(token,), value=value
+                statements.SUCCEED,
+                *parameters,
+                ids=return_values,
+                last=(token,),
+                value=value,
             )
 
     def retry(self, record_id: str, *, token: str, errors: str, after_s: float) -> bool:
@@ -167,17 +117,21 @@ class DatabaseStore(Store):
         with self._translated_errors():
             after = self._clock.seconds(after_s)
             ids = [record_id]
-            return bool(self._update(RETRY, errors, after, ids=ids, last=(token,)))
+            return bool(
+                self._update(statements.RETRY, errors, after, ids=ids, last=(token,))
+            )
 
     def fail(self, record_id: str, *, token: str, errors: str) -> bool:
         """See `Store.fail`."""
         with self._translated_errors():
-            return bool(self._update(FAIL, errors, ids=[record_id], last=(token,)))
+            return bool(
+                self._update(statements.FAIL, errors, ids=[record_id], last=(token,))
+            )
 
     def look(self, *, horizon_s: float, limit: int) -> list[Due]:
         """See `Store.look`."""
         with self._translated_errors(), self._connection.cursor() as cursor:
-            sql = self._sql(LOOK, limit=limit)
+            sql = statements.complete(statements.LOOK, self._clock, limit=str(limit))
             cursor.execute(sql, [self._alias, self._clock.seconds(horizon_s)])
             return [
                 Due(id=_hex(key), status=status, pushes=pushes, in_s=float(in_s))
@@ -190,21 +144,21 @@ class DatabaseStore(Store):
         """See `Store.take`."""
         with self._translated_errors():
             again = self._clock.seconds(again_s)
-            self._update(TAKE, token, pushed_to, again, ids=ids)
+            self._update(statements.TAKE, token, pushed_to, again, ids=ids)
             return list(self._rows().filter(pk__in=ids, token=token))
 
     def put_back(self, ids: Collection[str], *, token: str, after_s: float) -> None:
         """See `Store.put_back`."""
         with self._translated_errors():
             after = self._clock.seconds(after_s)
-            self._update(PUT_BACK, after, ids=ids, last=(token,))
+            self._update(statements.PUT_BACK, after, ids=ids, last=(token,))
 
     def expire(self, record: TaskRecord, *, errors: str, rerun: bool) -> bool:
         """See `Store.expire`."""
         now = self._clock.now
         with self._translated_errors():
             expired = self._update(
-                EXPIRE,
+                statements.EXPIRE,
                 "READY" if rerun else "FAILED",
                 errors,
                 ids=[record.id.hex],
@@ -218,11 +172,14 @@ class DatabaseStore(Store):
         """See `Store.redirect`."""
         with self._translated_errors():
             with self._connection.cursor() as cursor:
-                cursor.execute(self._sql(PUSHED_ELSEWHERE), [self._alias, pushed_to])
+                cursor.execute(
+                    statements.complete(statements.PUSHED_ELSEWHERE, self._clock),
+                    [self._alias, pushed_to],
+                )
                 ids = [_hex(key) for (key,) in cursor.fetchall()]
             return sum(
                 self._update(
-                    REDIRECT,
+                    statements.REDIRECT,
                     ids=ids[start : start + ROWS_PER_UPDATE],
                     last=(pushed_to,),
                 )
@@ -283,35 +240,21 @@ class DatabaseStore(Store):
         # Where they are written: a replica may lag behind.
         return TaskRecord.objects.using(self._database)
 
-    def _key(self, record_id: str) -> Any:
-        native = self._connection.features.has_native_uuid_field
-        return uuid.UUID(hex=record_id) if native else record_id
-
-    def _sql(self, template: str, **fragments: object) -> str:
-        clock = self._clock
-        return template.format(
-            table=TABLE,
-            now=clock.now,
-            later=clock.later,
-            seconds_until_wake=clock.seconds_until_wake,
-            **fragments,
-        )
-
     def _update(
         self,
         template: str,
         *parameters: Any,
-        ids: Collection[str] | None = None,
+        ids: Collection[str],
         last: tuple[Any, ...] = (),
-        **fragments: object,
+        **fragments: str,
     ) -> int:
         """Run an UPDATE, its parameters in the order: `parameters`, `ids`, `last`."""
-        if ids is not None and not ids:
+        if not ids:
             return 0  # IN () is an error
-        keys = [self._key(record_id) for record_id in ids or ()]
-        places = ", ".join(["%s"] * len(keys))
-        sql = self._sql(template, ids=places, **fragments)
-        with self._connection.cursor() as cursor:
+        connection = self._connection
+        sql = statements.complete(template, self._clock, len(ids), **fragments)
+        keys = _keys(ids, connection)
+        with connection.cursor() as cursor:
             cursor.execute(sql, [*parameters, *keys, *last])
             return int(cursor.rowcount)
 
@@ -321,28 +264,27 @@ class DatabaseStore(Store):
 
     def _now(self) -> datetime:
         with self._connection.cursor() as cursor:
-            cursor.execute(self._sql("SELECT {now}"), [])
+            cursor.execute(statements.complete("SELECT {now}", self._clock), [])
             now: datetime | str = cursor.fetchone()[0]
         if isinstance(now, str):
             now = datetime.fromisoformat(now)
         return now if timezone.is_aware(now) else now.replace(tzinfo=UTC)
 
     def _insert(self, records: Sequence[TaskRecord]) -> None:
-        row = f"({', '.join(['%s'] * len(INSERTED))})"
-        rows = ", ".join([row] * len(records))
-        sql = f"INSERT INTO {TABLE} ({', '.join(INSERTED)}) VALUES {rows}"  # noqa: S608 - all of it is ours
+        connection = self._connection
         parameters: list[Any] = []
-        instant = self._connection.ops.adapt_datetimefield_value
-        for r in records:
+        instant = connection.ops.adapt_datetimefield_value
+        keys = _keys([record.id.hex for record in records], connection)
+        for key, r in zip(keys, records, strict=True):
             run_after = instant(r.run_after) if r.run_after else None
             wake_at = instant(r.wake_at) if r.wake_at else None
             parameters += (
-                *(self._key(r.id.hex), r.backend, r.task, r.queue_name, r.priority),
+                *(key, r.backend, r.task, r.queue_name, r.priority),
                 *(r.arguments, run_after, instant(r.enqueued_at), r.at_most_once),
                 *(wake_at, r.pushes, r.pushed_to),
             )
-        with self._connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
+        with connection.cursor() as cursor:
+            cursor.execute(statements.insert(len(records)), parameters)
 
     def _rows_per_insert(self) -> int:
         if self._connection.vendor != "sqlite":
@@ -350,13 +292,13 @@ class DatabaseStore(Store):
         self._connection.ensure_connection()
         sqlite: sqlite3.Connection = self._connection.connection
         limit = sqlite.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
-        return min(ROWS_PER_INSERT, limit // len(INSERTED))
+        return min(ROWS_PER_INSERT, limit // len(statements.INSERTED))
 
     @contextlib.contextmanager
     def _translated_errors(self) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, InterfaceError) as exc:
+        except (OperationalError, InterfaceError, ProgrammingError) as exc:
             connection = self._connection
             if not connection.in_atomic_block:
                 connection.close_if_unusable_or_obsolete()
@@ -365,6 +307,15 @@ class DatabaseStore(Store):
                 f"asked about the tasks of {self._alias!r} ({exc}). Is it up, and "
                 f"migrated?"
             ) from exc
+
+
+def _keys(
+    ids: Collection[str], connection: BaseDatabaseWrapper
+) -> Collection[str] | list[uuid.UUID]:
+    """Return ids as the database takes them."""
+    if connection.features.has_native_uuid_field:
+        return [uuid.UUID(hex=record_id) for record_id in ids]
+    return ids
 
 
 def _hex(key: uuid.UUID | str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One line: `event` happened for `key` in process `pid` at `time` (time.time())."""
+    """One line: `event` happened for `key` in process `pid` at `time` (Unix time)."""
 
     key: str
     event: str
@@ -29,7 +29,9 @@ class Ledger:
 
     def write(self, key: str, event: str) -> None:
         """Append an entry in one write, which the system keeps whole."""
-        entry = {"key": key, "event": event, "pid": os.getpid(), "time": time.time()}
+        # Not time.time(), which a test may set back and forth.
+        now = time.clock_gettime(time.CLOCK_REALTIME)
+        entry = {"key": key, "event": event, "pid": os.getpid(), "time": now}
         line = json.dumps(entry).encode() + b"\n"
         file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:

@@ -1,8 +1,10 @@
 """System checks, and errors about settings."""
 
+import re
 import subprocess
 import sys
 import textwrap
+from datetime import timedelta
 
 import django
 import pytest
@@ -56,6 +58,56 @@ def test_option_of_wrong_type_is_an_error(settings):
     (code, message, _), *_ = messages_about(settings, wrong)
     assert code == "taskbridge.E003"
     assert "OPTIONS['BROKER_URL'] must be a redis:// or amqp:// URL, got 5" in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("LEASE", 0.5, "seconds, at least 1"),
+        ("LEASE", timedelta(milliseconds=999), "seconds, at least 1"),
+        ("LEASE", float("nan"), "seconds, at least 1"),
+        ("REDELIVER", -1, "seconds, at least 1"),
+        ("LEASE", True, "seconds, at least 1"),
+        ("MAX_LOST", -1, "a whole number, at least 0"),
+        ("MAX_LOST", 1.5, "a whole number, at least 0"),
+        ("MAX_LOST", False, "a whole number, at least 0"),
+        ("CHUNK", 0, "a whole number, at least 1"),
+        ("RETENTION", timedelta(days=-1), "seconds or None, at least 0"),
+        ("STORE", None, "'database' or 'redis'"),
+    ],
+)
+def test_option_of_wrong_value_is_an_error(settings, key, value, wanted):
+    wrong = on("celery", BROKER_URL="redis://127.0.0.1:1/0", **{key: value})
+    [(code, message, _)] = messages_about(settings, wrong)
+    assert code == "taskbridge.E003"
+    assert f"OPTIONS[{key!r}] must be {wanted}, got {value!r}." in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("LEASE", 1),
+        ("LEASE", timedelta(seconds=1)),
+        ("MAX_LOST", 0),
+        ("RETENTION", None),
+        ("RETENTION", timedelta(0)),
+        ("STORE", "database"),
+        ("STORE", "redis"),
+    ],
+)
+def test_option_of_least_value_is_taken(settings, key, value):
+    right = on("celery", BROKER_URL="redis://127.0.0.1:1/0", **{key: value})
+    assert messages_about(settings, right) == []
+
+
+def test_store_that_is_not_there_is_refused(settings):
+    wrong = on("celery", BROKER_URL="redis://127.0.0.1:1/0", STORE="Redis")
+    [(code, message, _)] = messages_about(settings, wrong)
+    assert code == "taskbridge.E004"
+    expected = "OPTIONS['STORE'] must be 'database' or 'redis', got 'Redis'."
+    assert expected in message
+    with pytest.raises(InvalidTaskBackend, match=re.escape(expected)):
+        task_backends["default"].store  # noqa: B018
 
 
 def test_celery_app_and_url_exclude_each_other(settings):
@@ -128,7 +180,7 @@ def test_policy_on_a_foreign_backend_is_a_warning_that_names_the_task(
     ]
 
 
-def check_in_a_new_process(settings_source, blocked=()):
+def check_in_a_new_process(settings_source, blocked=(), then=""):
     """Run `check` under other INSTALLED_APPS, or without some library."""
     program = f"""
     import sys
@@ -152,6 +204,7 @@ def check_in_a_new_process(settings_source, blocked=()):
     import taskbridge  # as the tasks of any app would; it registers Django's check
     from django.core.management import call_command
     call_command("check")
+    {then}
     """
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program)],
@@ -182,6 +235,19 @@ def test_library_that_is_missing_is_told_with_its_extra(backend, library, extra,
     )
     assert result.returncode != 0
     assert f"pip install 'taskbridge[{extra}]'" in result.stderr
+
+
+def test_store_without_its_library_is_told_with_its_extra():
+    options = {"STORE": "redis", "STORE_URL": "redis://127.0.0.1:1/0"}
+    backend = "taskbridge.testing.memory.MemoryBackend"
+    tasks = {"default": {"BACKEND": backend, "OPTIONS": options}}
+    result = check_in_a_new_process(
+        {"INSTALLED_APPS": ["taskbridge"], "TASKS": tasks},
+        blocked=["redis"],
+        then="taskbridge.compat.task_backends['default'].store",
+    )
+    assert result.returncode != 0
+    assert "pip install 'taskbridge[redis]'" in result.stderr
 
 
 @pytest.mark.parametrize(("backend", "library", "extra", "app"), BACKENDS)
