@@ -11,8 +11,10 @@ STAMP := $(VENV)/.installed
 bench: $(STAMP)  ## compare the backends: native, through the bridge, and durable
 	@$(BIN)/taskbridge-bench run --quick
 
+# Most tests wait for worker processes most of the time: three at once for two cores.
 test: $(STAMP)  ## all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 3 --ignore tests/faults
+	@$(BIN)/python -m pytest -n 2 tests/faults
 
 unit: $(STAMP)  ## the tests that take seconds
 	@$(BIN)/python -m pytest tests/unit

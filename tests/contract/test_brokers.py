@@ -64,7 +64,10 @@ def test_broker_that_is_away_is_told_in_time(
 ) -> None:
     """The limit is a promise to callers, hence a test of time here."""
     port = silent_port if state == "silent" else 1
-    away = {**settings.TASKS, "away": on(backend, url.format(port))}
+    away = {
+        **settings.TASKS,
+        "away": on(backend, DELIVERY="native", BROKER_URL=url.format(port)),
+    }
     started = time.monotonic()
     with (
         override_settings(TASKS=away),
@@ -102,7 +105,10 @@ def test_broker_that_was_started_again_takes_the_next_task(
     """A pooled connection that broke meanwhile is not the caller's trouble."""
     broker = start_again(service)
     with override_settings(
-        TASKS={**tasks_settings(), "again": on(backend, broker.url)}
+        TASKS={
+            **tasks_settings(),
+            "again": on(backend, DELIVERY="native", BROKER_URL=broker.url),
+        }
     ):
         use = USES["enqueue_many" if many else "enqueue"]
         use("again")
@@ -123,7 +129,12 @@ def test_broker_that_falls_silent_is_told_in_time(
 ) -> None:
     """The connection is there and was used: only the answer does not come."""
     broker = start_again(service)
-    with override_settings(TASKS={**tasks_settings(), "mute": on(backend, broker.url)}):
+    with override_settings(
+        TASKS={
+            **tasks_settings(),
+            "mute": on(backend, DELIVERY="native", BROKER_URL=broker.url),
+        }
+    ):
         USES["enqueue"]("mute")
         members = session_members(os.getsid(broker.pids[-1]))
         for pid in members:

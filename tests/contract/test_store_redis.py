@@ -35,6 +35,9 @@ from tests.unit.store_records import (
     one,
 )
 
+# Connections that other tests left open are looked at.
+pytestmark = pytest.mark.django_db(transaction=True)
+
 LIMIT_S = 5
 MEMORY = "taskbridge.testing.memory.MemoryBackend"
 

@@ -211,7 +211,7 @@ signal.pause()
         owner.kill()
     assert eventually(lambda: all(map(is_gone, pids)))
     assert eventually(lambda: not Path(directory).exists())
-    assert not accepts(url)
+    assert eventually(lambda: not accepts(url))
 
 
 @pytest.mark.parametrize("kind", [Redis, PostgreSQL, MariaDB])
