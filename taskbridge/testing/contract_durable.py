@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from itertools import pairwise
@@ -10,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import transaction
 
 from taskbridge.backend import Backend
@@ -47,7 +47,7 @@ class DurableContract(EnqueueContract, WorkerContract):
         result = enqueue(tasks.record, "a")
         assert backend.get_result(result.id).status == TaskResultStatus.READY
         run_burst()
-        found = asyncio.run(backend.aget_result(result.id))
+        found = async_to_sync(backend.aget_result)(result.id)
         result.refresh()
         for each in (result, found):
             assert each.status == TaskResultStatus.SUCCESSFUL

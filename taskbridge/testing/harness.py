@@ -1,5 +1,6 @@
 """Real worker processes for tests, and waiting with a deadline."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -109,9 +110,16 @@ class ManageProcess:
         except subprocess.TimeoutExpired:
             pass
         finally:
-            for pid in session_members(self.pid):
+            self.kill()
+
+    def kill(self) -> None:
+        """End it and all it has started by SIGKILL."""
+        if self.process is None:
+            return
+        for pid in session_members(self.pid):
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            self.process.wait()
+        self.process.wait()
 
     def __enter__(self) -> Self:
         return self.start()
