@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from taskbridge.exceptions import WorkerFailed
 from taskbridge.worker import WorkerOptions, pass_over
 
+from . import sentinel
 from .brokers import OrmBroker, RedisBroker
 
 logger = logging.getLogger("taskbridge")
@@ -30,6 +31,7 @@ def run_worker(broker: OrmBroker | RedisBroker, options: WorkerOptions) -> None:
         WorkerFailed: the cluster ended by itself.
     """
     _configure(broker, options)
+    sentinel.install()
     post_spawn.connect(_let_tasks_finish)
     stop = _StopFlag()
     while True:
