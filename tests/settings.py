@@ -9,7 +9,6 @@ from typing import Any
 
 from bookshop.settings import *  # noqa: F403
 from bookshop.settings import BACKENDS, QUEUES
-
 from tests.mysql_driver import install
 
 if os.environ.get("DATABASE_URL", "").startswith("mysql://"):
