@@ -116,9 +116,10 @@ class ManageProcess:
         """End it and all it has started by SIGKILL."""
         if self.process is None:
             return
-        for pid in session_members(self.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        while pids := session_members(self.pid):  # one may just have forked
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
     def __enter__(self) -> Self:

@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from taskbridge.testing.harness import wait_until
 
 from . import tasks
@@ -55,6 +57,7 @@ def _due(result) -> float:
     return result.task.run_after.timestamp()
 
 
+@pytest.mark.parametrize("queue", ["background_tasks"])
 def test_clock_can_be_skewed(scene: Scene, tmp_path: Path) -> None:
     """The fault itself works: else the test above would prove nothing."""
     skew = tmp_path / "skew"
