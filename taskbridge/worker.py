@@ -26,6 +26,8 @@ logger = logging.getLogger("taskbridge")
 RESTART_PAUSES_S = (1, 2, 4, 8, 16, 30)
 DELIVERED = 10
 """Exit status of the child that delivered something; see `_deliver_due`."""
+ORPHANED = getattr(signal, "SIGRTMIN", 34) + 5
+"""A signal that no library uses, for the death of the supervisor."""
 HEALTHY_AFTER_S = 60
 """A process that lived this long starts again with the shortest pause."""
 
@@ -41,6 +43,10 @@ class WorkerOptions:
     """True: end as soon as nothing in the queues is due."""
     ready: Callable[[], None]
     """To be called once, when the worker can take tasks."""
+
+
+Main = Callable[[Backend], int]
+"""What a child does; returns its exit status."""
 
 
 class Supervisor:
@@ -88,12 +94,17 @@ class Supervisor:
     def _run_until_stopped(self, wait: Callable[[float], None]) -> int:
         roles = []
         if self._options:
-            roles.append(_Role("worker", partial(_run_worker, options=self._options)))
+            roles.append(
+                _Role(
+                    f"worker of {self._backend}",
+                    partial(_run_worker, options=self._options),
+                )
+            )
         if self._backend.delivery == "durable":
-            roles.append(_Role("dispatcher", _run_dispatcher))
+            roles.append(_Role(f"dispatcher of {self._backend}", _run_dispatcher))
         while not self._stop_signals:
             for role in roles:
-                role.keep_running(self._backend)
+                role.keep_running(self._fork)
             wait(0.5)
         children = [role.child for role in roles if role.child]
         self._ask_to_end(children)
@@ -118,16 +129,17 @@ class Supervisor:
     def _is_early_stop(self, status: int) -> bool:
         return bool(self._stop_signals) and status == -signal.SIGTERM
 
-    def _run_child(
-        self, main: Callable[[Backend], int], wait: Callable[[float], None]
-    ) -> int:
-        child = _Child.fork(self._backend.alias, main)
+    def _run_child(self, main: Main, wait: Callable[[float], None]) -> int:
+        child = self._fork(main)
         while not child.has_ended():
             if self._stop_signals:
                 self._ask_to_end([child])
                 return self._wait_for_end(child, wait)
             wait(0.5)
         return child.reap()
+
+    def _fork(self, main: Main) -> "_Child":
+        return _Child.fork(self._backend, main, self._graceful_timeout_s)
 
     def _ask_to_end(self, children: list["_Child"]) -> None:
         self._deadline = time.monotonic() + self._graceful_timeout_s
@@ -154,7 +166,7 @@ class Supervisor:
 class _Role:
     """What one child is for, and when it is to be started again."""
 
-    def __init__(self, name: str, main: Callable[[Backend], int]) -> None:
+    def __init__(self, name: str, main: Main) -> None:
         self.child: _Child | None = None
         self._name = name
         self._main = main
@@ -162,15 +174,15 @@ class _Role:
         self._started = 0.0
         self._start_at = 0.0
 
-    def keep_running(self, backend: Backend) -> None:
+    def keep_running(self, fork: "Callable[[Main], _Child]") -> None:
         """Start the child, if it is time to, and take note if it has ended."""
         if self.child and self.child.has_ended():
-            self._note_end(backend, self.child.reap())
+            self._note_end(self.child.reap())
         if self.child is None and time.monotonic() >= self._start_at:
             self._started = time.monotonic()
-            self.child = _Child.fork(backend.alias, self._main)
+            self.child = fork(self._main)
 
-    def _note_end(self, backend: Backend, status: int) -> None:
+    def _note_end(self, status: int) -> None:
         self.child = None
         if time.monotonic() - self._started > HEALTHY_AFTER_S:
             self._failures = 0
@@ -178,9 +190,8 @@ class _Role:
         self._failures += 1
         self._start_at = time.monotonic() + pause
         logger.error(
-            "The %s of %s ended with status %s; it is started again in %s s.",
+            "The %s ended with status %s; it is started again in %s s.",
             self._name,
-            backend,
             status,
             pause,
         )
@@ -193,7 +204,7 @@ class _Child:
         self._pid = pid
 
     @classmethod
-    def fork(cls, alias: str, main: Callable[[Backend], int]) -> "_Child":
+    def fork(cls, backend: Backend, main: Main, orphan_timeout_s: float) -> "_Child":
         _flush_output()
         connections.close_all()
         parent = os.getpid()
@@ -204,7 +215,7 @@ class _Child:
         if pid == 0:
             status = 1
             try:
-                status = _run_child(alias, main, parent)
+                status = _run_child(backend.alias, main, parent, orphan_timeout_s)
             finally:
                 os._exit(status)  # never return into the code of the parent
         signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
@@ -264,7 +275,7 @@ def _deliver_due(backend: Backend) -> int:
     return DELIVERED if Dispatcher(backend).deliver_due() else 0
 
 
-def _run_child(alias: str, main: Callable[[Backend], int], parent: int) -> int:
+def _run_child(alias: str, main: Main, parent: int, orphan_timeout_s: float) -> int:
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -274,7 +285,7 @@ def _run_child(alias: str, main: Callable[[Backend], int], parent: int) -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)
-        _end_with_parent(parent)
+        _end_with_parent(parent, orphan_timeout_s)
         backend = task_backends[alias]
         assert isinstance(backend, Backend)  # noqa: S101 - the supervisor was given one
         return main(backend)
@@ -289,6 +300,14 @@ def _run_child(alias: str, main: Callable[[Backend], int], parent: int) -> int:
     finally:
         connections.close_all()
         _flush_output()
+        if os.getppid() != parent:
+            _end_group()
+
+
+def _end_group() -> None:
+    """Leave no pool process behind, since the supervisor cannot: it is gone."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
 
 
 def _flush_output() -> None:
@@ -298,11 +317,21 @@ def _flush_output() -> None:
             stream.flush()
 
 
-def _end_with_parent(parent: int) -> None:
-    """Ask Linux for a SIGTERM when the supervisor dies; elsewhere nothing does that."""
+def _end_with_parent(parent: int, timeout_s: float) -> None:
+    """Ask Linux for a signal when the supervisor dies; elsewhere nothing does that.
+
+    Then the process ends as after SIGTERM, and its group is killed if it is late.
+    """
     if sys.platform == "linux":
+
+        def on_orphaned(*_: object) -> None:
+            signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, signal.SIGKILL))
+            signal.setitimer(signal.ITIMER_REAL, max(timeout_s, 0.001))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        signal.signal(ORPHANED, on_orphaned)
         pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, ORPHANED)
     if os.getppid() != parent:
         raise WorkerFailed("The supervisor ended before its worker started.")
 

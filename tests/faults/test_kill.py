@@ -22,7 +22,9 @@ def kill_at_random(scene: Scene, chance: random.Random) -> None:
     kills = list(KILLS)
     chance.shuffle(kills)
     print(f"kills: {' '.join(kills)}")  # noqa: T201
-    worker = scene.start_worker()
+    # Without its supervisor a worker that hangs is killed after this time.
+    patience = ("--graceful-timeout", "10")
+    worker = scene.start_worker(*patience)
     dead = []
     for kind in kills:
         scene.enqueue_many(TASKS // len(kills), TASK_S)
@@ -30,7 +32,7 @@ def kill_at_random(scene: Scene, chance: random.Random) -> None:
         if kind == "supervisor":
             dead.append(worker)
             worker.process.kill()
-            worker = scene.start_worker(ready=False)
+            worker = scene.start_worker(*patience, ready=False)
         else:
             kill_one(kind, worker.pid, chance)
     scene.wait_finished()

@@ -136,3 +136,12 @@ threading.Thread(target=time.sleep, args=(60,), daemon=True, name="early").start
 """
     assert start("return", "--burst", before=before).wait(20) == 0
     assert "Threads run before the worker forks (early)" in output()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells of a parent's death")
+def test_worker_that_hangs_without_its_supervisor_is_killed(start, output):
+    process = start("ignore", "--graceful-timeout", "1")
+    wait_until(lambda: "ignoring" in output(), "the worker ignores SIGTERM")
+    assert len(session_members(process.pid)) == 2
+    process.kill()
+    wait_until(lambda: session_members(process.pid) == [], "nothing of it is left")
