@@ -7,13 +7,13 @@ its successor and all others wait for ever.
 
 import logging
 import os
+import signal
 from contextlib import nullcontext
 from ctypes import c_byte, c_float
 from multiprocessing import RawValue
-from multiprocessing.process import BaseProcess
 
 from django_q import cluster
-from django_q.signals import post_execute_in_worker, pre_execute
+from django_q.signals import post_execute_in_worker, post_spawn, pre_execute
 from django_q.worker import worker
 
 logger = logging.getLogger("taskbridge")
@@ -22,6 +22,7 @@ logger = logging.getLogger("taskbridge")
 def install() -> None:
     """Let the clusters of this process have our sentinel."""
     cluster.Sentinel = MortalSentinel
+    post_spawn.connect(_leave_children_alone)
     pre_execute.connect(_begin)
     post_execute_in_worker.connect(_end)
 
@@ -41,19 +42,26 @@ class MortalSentinel(cluster.Sentinel):
             worker, self.task_queue, self.result_queue, _timer, self.timeout
         )
 
-    def reincarnate(self, process: BaseProcess) -> None:
-        """Replace a dead process; see Django-Q2."""
-        timer = getattr(process, "timer", None)
-        was_killed = process.exitcode is not None and process.exitcode < 0
-        if was_killed and not (timer and timer.busy.value):
-            logger.error(
-                "Process %s of Django-Q2's cluster was killed by signal %s, maybe with "
-                "a lock that the others wait for: the worker starts anew.",
-                process.pid,
-                -(process.exitcode or 0),
-            )
-            os._exit(1)  # nothing to clean up: the supervisor ends the others
-        super().reincarnate(process)
+    def start(self) -> None:
+        """Start all processes and guard them; see Django-Q2."""
+        # It looks only twice a second, and not at all once it is told to stop.
+        signal.signal(signal.SIGCHLD, self._on_end_of_child)
+        super().start()
+
+    def _on_end_of_child(self, *_: object) -> None:
+        if os.getpid() != self.pid:
+            return  # inherited
+        for process in (*self.pool, self.monitor, self.pusher):
+            timer = getattr(process, "timer", None)
+            exit_code = process.exitcode if process else None
+            if exit_code and exit_code < 0 and not (timer and timer.busy.value):
+                logger.error(
+                    "Process %s of Django-Q2's cluster was killed by signal %s, maybe "
+                    "with a lock that the others wait for: the worker starts anew.",
+                    process.pid,
+                    -exit_code,
+                )
+                os._exit(1)  # nothing to clean up: the supervisor ends the others
 
 
 class _Timer:
@@ -79,6 +87,11 @@ class _Timer:
 
 
 _timer: _Timer | None = None
+
+
+def _leave_children_alone(**kwargs: object) -> None:
+    """Those of a task are not the sentinel's, whose handler a pool process inherits."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _begin(**kwargs: object) -> None:
