@@ -6,6 +6,7 @@ from secrets import token_hex
 from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
+from billiard import pool as billiard_pool
 from billiard.util import _exit_function  # type: ignore[attr-defined]  # private
 from celery import Celery, signals
 from celery.worker import state
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("taskbridge")
 
 LOOK_EVERY_S = 0.2
+CONSUME_TRIES = 20
+"""How often, 0.1 s apart, a pool process that ends looks whether the main process has
+read its last result. It may never do so, once it is told to stop (billiard 4.3)."""
 
 
 def run_worker(backend: "CeleryBackend", app: Celery, options: WorkerOptions) -> None:
@@ -38,6 +42,8 @@ def run_worker(backend: "CeleryBackend", app: Celery, options: WorkerOptions) ->
 
     signals.worker_ready.connect(on_ready, weak=False)
     signals.task_prerun.connect(_let_task_finish)
+    # 300 by default: a stop would now and then take 30 s, and no result matters to us.
+    billiard_pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = CONSUME_TRIES
     worker = app.Worker(
         # Random: of two workers with one name, RabbitMQ lets only the first start.
         hostname=f"taskbridge-{backend.alias}-{token_hex(4)}@{gethostname()}",
