@@ -8,7 +8,6 @@ from django.db import connection
 from taskbridge import TaskContext
 from taskbridge.compat import (
     TaskResultStatus,
-    task_backends,
     task_finished,
     task_started,
 )
@@ -19,28 +18,6 @@ from tests.unit import sample_tasks
 
 # Connections that other tests left open are looked at.
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def queue():
-    backend = task_backends["default"]
-    backend.purge(backend.queues)
-    sample_tasks.calls.clear()
-    yield backend
-    backend.purge(backend.queues)
-
-
-@pytest.fixture
-def finished():
-    """Copies of (status, errors) that receivers of task_finished saw."""
-    seen = []
-
-    def receive(sender, task_result, **kwargs):
-        seen.append(task_result)
-
-    task_finished.connect(receive)
-    yield seen
-    task_finished.disconnect(receive)
 
 
 def test_task_runs_with_its_arguments(queue, finished):

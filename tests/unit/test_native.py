@@ -6,34 +6,13 @@ import pytest
 from django.utils import timezone
 
 from taskbridge import BackendUnavailable, InvalidTask, exponential
-from taskbridge.compat import task_backends, task_finished
+from taskbridge.compat import task_backends
 from taskbridge.task import Task
 from taskbridge.testing.memory import MemoryBackend
 from tests.unit import sample_tasks
 
 # Connections that other tests left open are looked at.
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def queue():
-    backend = task_backends["default"]
-    backend.purge(backend.queues)
-    sample_tasks.calls.clear()
-    yield backend
-    backend.purge(backend.queues)
-
-
-@pytest.fixture
-def finished():
-    seen = []
-
-    def receive(sender, task_result, **kwargs):
-        seen.append(task_result)
-
-    task_finished.connect(receive)
-    yield seen
-    task_finished.disconnect(receive)
 
 
 def test_task_is_retried_max_attempts_times(queue, finished):
