@@ -31,8 +31,9 @@ logger = logging.getLogger("taskbridge")
 
 T = TypeVar("T")
 
-LOOK_AHEAD = 50
-"""Rows read for each process at a look; reading them locks nothing."""
+LOOK_AHEAD = 500
+"""Keys read for each process at a look: more than it can use until the next. A look
+costs as much for a few, since the database sorts all that are due; it locks nothing."""
 LOOK_AHEAD_FOR_S = 0.5
 """How long they count; a newcomer of higher priority waits no longer than this."""
 INSIST_FOR_S = 60

@@ -5,13 +5,16 @@ a lock that is older than MAX_RUN_TIME counts as none, so a task whose worker wa
 runs again after that time.
 """
 
+import json
 from collections.abc import Collection, Sequence
 from datetime import timedelta
+from hashlib import sha1
 
 from background_task.models import Task as Row
 from background_task.settings import app_settings
 from background_task.tasks import tasks
-from django.db import router
+from django.db import connections, router, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -19,6 +22,18 @@ from taskbridge.backend import Envelope
 from taskbridge.execution import run
 
 NATIVE_TASK = "taskbridge.run"
+
+# Written out: the ORM takes longer to make them than a database to run them.
+INSERT = """
+INSERT INTO background_task (task_name, task_params, task_hash, priority, queue, run_at,
+{repeat}, attempts, last_error)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"""
+CLAIM = """
+UPDATE background_task SET locked_by = %s, locked_at = %s
+WHERE id IN ({keys}) AND failed_at IS NULL
+AND (locked_by IS NULL OR locked_at < %s)"""
+READ = "SELECT task_params FROM background_task WHERE id = %s AND locked_by = %s"
+FINISH = "DELETE FROM background_task WHERE id = %s AND locked_by = %s"
 
 # The library's own `process_tasks` can then run our rows too, slowly.
 tasks.background(name=NATIVE_TASK)(run)
@@ -28,21 +43,26 @@ class Rows:
     """Reads and conditional updates over the library's table; it holds no locks."""
 
     def insert(self, envelopes: Sequence[Envelope]) -> None:
-        """Add a row for each envelope, in one statement for each 1,000."""
-        rows = [
-            Row.objects.new_task(
-                NATIVE_TASK,
-                args=(envelope.body,),
-                run_at=envelope.run_after,
-                priority=self._native_priority(envelope.priority),
-                queue=envelope.queue_name,
-            )
-            for envelope in envelopes
-        ]
-        if len(rows) == 1:
-            rows[0].save(force_insert=True)  # bulk_create() adds BEGIN and COMMIT
-        else:
-            Row.objects.bulk_create(rows, batch_size=1000)
+        """Add a row for each envelope, all or none."""
+        now = timezone.now()
+        with _cursor() as cursor:
+            operations = cursor.db.ops
+            instant = operations.adapt_datetimefield_value
+            rows = [
+                (
+                    *_named(envelope.body),
+                    *(self._native_priority(envelope.priority), envelope.queue_name),
+                    *(instant(envelope.run_after or now), Row.NEVER, 0, ""),
+                )
+                for envelope in envelopes
+            ]
+            # A reserved word of MariaDB.
+            insert = INSERT.format(repeat=operations.quote_name("repeat"))
+            if len(rows) == 1:
+                cursor.execute(insert, rows[0])  # BEGIN and COMMIT take longer than it
+            else:
+                with transaction.atomic(using=cursor.db.alias):
+                    cursor.executemany(insert, rows)
 
     def waiting(self) -> QuerySet[Row]:
         """Our rows that nobody has claimed, due or not."""
@@ -60,8 +80,13 @@ class Rows:
 
     def claim(self, keys: Collection[int], owner: str) -> set[int]:
         """Lock those of these rows that are still waiting; return which."""
-        rows = self.waiting().filter(pk__in=keys)
-        claimed = rows.update(locked_by=owner, locked_at=timezone.now())
+        now = timezone.now()
+        expired = now - timedelta(seconds=self.max_run_time_s)
+        claim = CLAIM.format(keys=", ".join(["%s"] * len(keys)))
+        with _cursor() as cursor:
+            instant = cursor.db.ops.adapt_datetimefield_value
+            cursor.execute(claim, (owner, instant(now), *keys, instant(expired)))
+            claimed: int = cursor.rowcount
         if claimed == len(keys):
             return set(keys)
         if not claimed:
@@ -71,8 +96,10 @@ class Rows:
 
     def parameters(self, key: int, owner: str) -> str | None:
         """Return the parameters of a row that we have claimed; None: we have not."""
-        mine = _rows().filter(pk=key, locked_by=owner)
-        return mine.values_list("task_params", flat=True).first()
+        with _cursor() as cursor:
+            cursor.execute(READ, (key, owner))
+            found: tuple[str] | None = cursor.fetchone()
+        return found[0] if found else None
 
     def keep(self, keys: Collection[int], owner: str) -> None:
         """Renew the locks of tasks that are running."""
@@ -81,9 +108,9 @@ class Rows:
 
     def finish(self, key: int, owner: str) -> bool:
         """Remove a row that was run; False if its lock was lost meanwhile."""
-        # _raw_delete: no other model refers to this one, so nothing needs collecting.
-        rows = _rows().filter(pk=key, locked_by=owner)
-        return bool(rows._raw_delete(rows.db))  # noqa: SLF001 - see above
+        with _cursor() as cursor:
+            cursor.execute(FINISH, (key, owner))
+            return bool(cursor.rowcount)
 
     def release_all_but(self, running: Collection[int], owner: str) -> None:
         """Give back rows that were claimed and are not running."""
@@ -100,6 +127,18 @@ class Rows:
         # Under "ASC" the library runs low numbers first, as `nice` does.
         descending = app_settings.BACKGROUND_TASK_PRIORITY_ORDERING == "-"
         return priority if descending else -priority
+
+
+def _cursor() -> CursorWrapper:
+    """Return a cursor of the database where rows are written."""
+    return connections[router.db_for_write(Row)].cursor()
+
+
+def _named(body: str) -> tuple[str, str, str]:
+    """Return name, parameters and hash of a row, as the library's new_task() does."""
+    parameters = json.dumps([[body], {}])
+    name = f"{NATIVE_TASK}{parameters}".encode()
+    return NATIVE_TASK, parameters, sha1(name, usedforsecurity=False).hexdigest()
 
 
 def _rows() -> QuerySet[Row]:

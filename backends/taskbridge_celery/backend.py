@@ -96,14 +96,21 @@ class CeleryBackend(Backend):
         )
         with self._translated_errors(), app.producer_or_acquire() as producer:
             batch = producer.batch() if len(envelopes) > 1 else contextlib.nullcontext()
+            declared: set[str] = set()
             with batch:
                 for envelope in envelopes:
+                    # Once: kombu binds a copy of the queue to its channel for each.
+                    name = envelope.queue_name
+                    declare: list[Any] | None = [] if name in declared else None
+                    declared.add(name)
                     task.apply_async(
                         args=(envelope.body,),
-                        queue=envelope.queue_name,
+                        queue=name,
                         priority=self._native_priority(envelope.priority),
                         eta=envelope.run_after,
                         producer=producer,
+                        declare=declare,
+                        add_to_parent=False,
                         **transport_options,
                         argsrepr="(...)",  # else Celery repr()s the body for its logs
                         kwargsrepr="{}",

@@ -11,10 +11,21 @@ import signal
 from contextlib import nullcontext
 from ctypes import c_byte, c_float
 from multiprocessing import RawValue
+from typing import Any
 
 from django_q import cluster
-from django_q.signals import post_execute_in_worker, post_spawn, pre_execute
+from django_q.queues import Queue
+from django_q.signals import (
+    post_execute,
+    post_execute_in_worker,
+    post_spawn,
+    pre_execute,
+)
 from django_q.worker import worker
+
+from taskbridge.execution import run
+
+from .packages import NATIVE_TASK
 
 logger = logging.getLogger("taskbridge")
 
@@ -38,9 +49,8 @@ class MortalSentinel(cluster.Sentinel):
         """Start a pool process; see Django-Q2."""
         global _timer  # noqa: PLW0603 - what a forked process knows of itself
         _timer = _Timer()
-        self.spawn_process(
-            worker, self.task_queue, self.result_queue, _timer, self.timeout
-        )
+        queues = _Tasks(self.task_queue), _Results(self.result_queue)
+        self.spawn_process(worker, *queues, _timer, self.timeout)
 
     def start(self) -> None:
         """Start all processes and guard them; see Django-Q2."""
@@ -62,6 +72,35 @@ class MortalSentinel(cluster.Sentinel):
                     -exit_code,
                 )
                 os._exit(1)  # nothing to clean up: the supervisor ends the others
+
+
+class _Tasks:
+    """The way of tasks to a process, which need not look up our function each time."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def get(self) -> Any:
+        task = self._queue.get()
+        if isinstance(task, dict) and task["func"] == NATIVE_TASK:
+            task["func"] = run
+        return task
+
+
+class _Results:
+    """The way of results to the monitor, without those that it would only drop.
+
+    It saves what is to be kept, acknowledges what has a number at the broker (Redis
+    gives none) and sends Django-Q2's signal. Waking it costs as much as a small task.
+    """
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def put(self, task: dict[str, Any]) -> None:
+        is_kept = task.get("save", True) or task.get("cached") or not task["success"]
+        if is_kept or task["ack_id"] or post_execute.has_listeners("django_q"):
+            self._queue.put(task)
 
 
 class _Timer:

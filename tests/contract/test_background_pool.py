@@ -1,11 +1,15 @@
 """Our pool over the table of django-background-tasks, at its edges."""
 
 import os
+from datetime import timedelta
 
 import pytest
 from background_task.models import Task as Row
-from django.db import OperationalError
+from django.db import DatabaseError, OperationalError, connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
+from taskbridge.backend import Envelope
 from taskbridge.testing import tasks
 from taskbridge.testing.harness import WorkerProcess, wait_until
 from taskbridge.testing.ledger import Ledger
@@ -144,6 +148,67 @@ def test_locks_are_kept_after_the_connection_broke(monkeypatch):
     pool._keep_at = 0
     pool._keep_locks()
     assert closed
+
+
+def envelope(body="[]", **fields):
+    given = {"queue_name": "mail", "priority": 7, "run_after": None, **fields}
+    return Envelope(body=body, **given)
+
+
+@pytest.mark.parametrize("run_after", [None, timezone.now() + timedelta(hours=1)])
+def test_row_is_as_the_library_makes_it(run_after):
+    body = '["\u00e4\u2603 \\"quoted\\""]'
+    Rows().insert([envelope(body, run_after=run_after)])
+    made = Row.objects.new_task(NATIVE_TASK, args=(body,), priority=7, queue="mail")
+    made.run_at = run_after or timezone.now()
+    found = Row.objects.get()
+    ignored = {"_state", "id", "run_at"}
+    assert {k: v for k, v in vars(found).items() if k not in ignored} == {
+        k: v for k, v in vars(made).items() if k not in ignored
+    }
+    assert abs(found.run_at - made.run_at) < timedelta(seconds=5)
+
+
+def test_many_rows_are_inserted_together():
+    with CaptureQueriesContext(connection) as queries:
+        Rows().insert([envelope(f"[{n}]") for n in range(1000)])
+    assert len([q for q in queries if "INSERT" in q["sql"]]) == 1
+    bodies = [row.params()[0][0] for row in Row.objects.order_by("pk")]
+    assert bodies == [f"[{n}]" for n in range(1000)]
+
+
+def test_rows_are_inserted_all_or_none():
+    class Refused(Rows):
+        priorities = iter([1, 2, "none"])
+
+        def _native_priority(self, priority):
+            return next(self.priorities, None)  # NULL is refused
+
+    with pytest.raises(DatabaseError):
+        Refused().insert([envelope() for _ in range(4)])
+    assert not Row.objects.exists()
+
+
+def test_each_task_is_three_statements(ledger):
+    """Claim, read, remove: whatever is added makes each task slower."""
+    enqueue(tasks.record, ledger, "a")
+    [key] = Rows().due(QUEUES, 10)
+    with CaptureQueriesContext(connection) as queries:
+        assert Rows().claim([key], "one") == {key}
+        assert Rows().parameters(key, "one")
+        assert Rows().finish(key, "one")
+    assert len(queries) == 3
+
+
+def test_one_look_is_enough_for_many_tasks():
+    """It sorts all that is due, so its price grows with the depth of the queue."""
+    Rows().insert([envelope(f"[{n}]") for n in range(800)])
+    pool = pool_of(Rows())
+    with CaptureQueriesContext(connection) as queries:
+        for _ in range(400):
+            pool._look_ahead(2)
+            del pool._ahead[0], pool._ahead[0]
+    assert len(queries) <= 3  # a slow machine may need some more time
 
 
 def test_rows_are_read_where_they_are_written(settings):

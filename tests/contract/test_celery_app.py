@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from kombu import Producer
 
 from taskbridge.compat import InvalidTaskBackend, task_backends
 from taskbridge.testing import tasks
@@ -66,6 +67,24 @@ def test_celerys_own_worker_runs_our_messages(ledger, tmp_path, worker_environme
             os.kill(pid, signal.SIGKILL)
         worker.wait()
     assert "ValueError: b was asked to fail" in log.read_text()
+
+
+def test_queue_is_declared_once_for_many_tasks(ledger, monkeypatch):
+    declared = []
+    declare = Producer.maybe_declare
+    monkeypatch.setattr(
+        Producer,
+        "maybe_declare",
+        lambda self, entity, *args, **kwargs: (
+            declared.append(entity.name),
+            declare(self, entity, *args, **kwargs),
+        ),
+    )
+    task = tasks.record.using(backend="celery_app")
+    for _ in range(2):  # whatever was declared long ago may be gone
+        task.enqueue_many([(str(ledger.path), f"{n}") for n in range(10)])
+    assert declared == ["default", "default"]
+    assert task_backends["celery_app"].queue_depths()["default"] == 20
 
 
 @pytest.mark.parametrize(

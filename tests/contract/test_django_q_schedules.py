@@ -1,12 +1,15 @@
-"""Delays on Django-Q2's Redis broker are Schedules in a table that aliases share."""
+"""Tables of Django-Q2: its queue, and the Schedules that aliases of Redis share."""
 
 from datetime import timedelta
 
 import pytest
+from django.db import DatabaseError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.models import OrmQ, Schedule
 
 from taskbridge.compat import task_backends
+from taskbridge.message import unpack, verify
 from taskbridge.testing import tasks
 from taskbridge.testing.harness import WorkerProcess
 from taskbridge.testing.ledger import Ledger
@@ -69,6 +72,21 @@ def test_purge_drops_delays_of_its_queues(ledger):
     delay(ledger, "django_q_redis", "b")
     assert task_backends["django_q_redis"].purge(["mail"]) == 1
     assert [schedule.name for schedule in Schedule.objects.all()] == ["default"]
+
+
+def test_many_rows_of_the_orm_broker_are_inserted_together(ledger):
+    calls = [(str(ledger.path), f"{n}") for n in range(1000)]
+    with CaptureQueriesContext(connection) as queries:
+        tasks.record.using(backend="django_q_orm").enqueue_many(calls)
+    assert len([q for q in queries if "INSERT" in q["sql"]]) == 1
+    bodies = [row.task["args"][0] for row in OrmQ.objects.order_by("pk")]
+    assert [verify(unpack(body)[0]).args[1] for body in bodies] == [k for _, k in calls]
+
+
+def test_rows_of_the_orm_broker_are_inserted_all_or_none(ledger):
+    with pytest.raises(DatabaseError):
+        task_backends["django_q_orm"].broker().add("mail", ["a", None], None)
+    assert not OrmQ.objects.exists()
 
 
 def test_time_that_has_passed_is_no_delay(ledger):

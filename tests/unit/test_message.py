@@ -99,3 +99,13 @@ def test_body_that_is_no_list_of_strings_is_refused(body):
 
 def test_body_is_one_json_list_of_strings():
     assert json.loads(pack(["a", "b"])) == ["a", "b"]
+
+
+def test_signature_is_that_of_djangos_signer(settings):
+    """Ours only derives the key once."""
+    signed = sign(message(args=["\u00e4\u2603"]))
+    payload = Signer(salt=SALT).unsign(signed)
+    assert Signer(salt=SALT).sign(payload) == signed
+    other = Signer(salt=SALT, key=b"another key").sign(payload)
+    settings.SECRET_KEY_FALLBACKS = ["another key"]
+    assert verify(other) == verify(signed)

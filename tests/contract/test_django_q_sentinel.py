@@ -1,0 +1,59 @@
+"""What passes between the processes of Django-Q2's cluster, past what is not needed."""
+
+from typing import Any
+
+import pytest
+from django_q.signals import post_execute
+
+from taskbridge.execution import run
+from taskbridge_django_q.packages import NATIVE_TASK
+from taskbridge_django_q.sentinel import _Results, _Tasks
+
+DONE = {"success": True, "save": False, "ack_id": None}
+
+
+class Queue(list[Any]):
+    put = list.append
+    get = list.pop
+
+
+@pytest.mark.parametrize(
+    ("change", "passes"),
+    [
+        ({}, False),
+        ({"ack_id": 7}, True),
+        ({"success": False}, True),
+        ({"save": True}, True),
+        ({"cached": 60}, True),
+    ],
+)
+def test_result_passes_if_the_monitor_has_to_do_something(change, passes):
+    queue = Queue()
+    task = {**DONE, **change}
+    _Results(queue).put(task)
+    assert queue == ([task] if passes else [])
+
+
+def test_result_without_a_word_about_saving_passes():
+    queue = Queue()
+    _Results(queue).put({"success": True, "ack_id": None})
+    assert queue
+
+
+def test_result_passes_if_somebody_listens():
+    def listen(**kwargs: object) -> None:
+        pass
+
+    queue = Queue()
+    post_execute.connect(listen)
+    try:
+        _Results(queue).put(DONE)
+    finally:
+        post_execute.disconnect(listen)
+    assert queue == [DONE]
+
+
+def test_our_function_is_not_looked_up_for_each_task():
+    other = {"func": "math.sqrt"}
+    tasks = _Tasks(Queue(["STOP", other, {"func": NATIVE_TASK}]))
+    assert [tasks.get() for _ in range(3)] == [{"func": run}, other, "STOP"]
