@@ -6,10 +6,22 @@ BIN := $(VENV)/bin
 # Never part of a name on this machine: the stamp says what is installed in VENV.
 STAMP := $(VENV)/.installed
 
-.PHONY: bench test lint unit soak clean
+.PHONY: bench bench-full test lint unit soak clean
 
-bench: $(STAMP)  ## compare the backends: native, through the bridge, and durable
-	@$(BIN)/taskbridge-bench run --quick
+BENCH := $(BIN)/taskbridge-bench
+RESULTS ?= .benchmarks
+# Status 1: a contender failed, which the report says; what the others did is valid.
+REPORTED := [ $$? -eq 1 ]
+
+bench: $(STAMP)  ## compare the backends: native, bridge and durable; 5 minutes
+	@$(BENCH) run --quick --storage $(RESULTS) --html $(RESULTS)/quick.html
+
+# What is in each: MODES in bench/taskbridge_bench/plan.py. A run that was interrupted:
+# taskbridge-bench run --resume FILE, and then the last line.
+bench-full: $(STAMP)  ## all libraries and scenarios on SQLite and PostgreSQL; 90 minutes
+	@$(BENCH) run --full --json $(RESULTS)/full-sqlite.json || $(REPORTED)
+	@$(BENCH) run --full --database postgresql --json $(RESULTS)/full-postgresql.json || $(REPORTED)
+	@$(BENCH) report $(RESULTS)/full-sqlite.json $(RESULTS)/full-postgresql.json --html $(RESULTS)/full.html --markdown $(RESULTS)/full.md
 
 # Most tests wait for worker processes most of the time: three at once for two cores.
 test: $(STAMP)  ## all tests

@@ -14,6 +14,11 @@ class RedisDatabase(IntEnum):
     DJANGO_Q_BRIDGE = 4
     CELERY_DURABLE = 5
     DJANGO_Q_DURABLE = 6
+    CELERY_CHUNK = 7
+    BACKEND = 8
+    HUEY = 9
+    DRAMATIQ = 10
+    RQ = 11
 
 
 def redis_url(url: str, database: RedisDatabase) -> str:

@@ -14,6 +14,10 @@ class DeadlineExceeded(Exception):  # noqa: N818 - a noun, as all exceptions her
     """Something did not happen in the time that it was given."""
 
 
+class RunOver(Exception):  # noqa: N818 - see above
+    """The time of the whole run is up: no fault of what is measured just then."""
+
+
 class Interrupts:
     """Raises KeyboardInterrupt at the first signal, and ignores all others after it.
 
@@ -57,12 +61,12 @@ class Interrupts:
 
     @contextlib.contextmanager
     def deadline(self, end: float, message: str) -> Iterator[None]:
-        """Raise DeadlineExceeded in the block at `end`, a time of time.monotonic()."""
+        """Raise RunOver in the block at `end`, a time of time.monotonic()."""
         left = end - time.monotonic()
         if left <= 0:
-            raise DeadlineExceeded(message)
+            raise RunOver(message)
         handler = signal.signal(
-            signal.SIGALRM, lambda *_: self._raise(DeadlineExceeded(message))
+            signal.SIGALRM, lambda *_: self._raise(RunOver(message))
         )
         signal.setitimer(signal.ITIMER_REAL, left)
         try:

@@ -5,14 +5,17 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import redis
 
+from taskbridge.testing.services import Service
 from taskbridge.testing.services.process import Guard
 
-from .contenders import SLOTS, Calls, Contender
+from . import additions
+from .availability import available
+from .contenders import CONTENDERS, Calls, Contender
 from .databases import RedisDatabase, redis_url
 from .interrupts import Interrupts
 from .ledger import Ledger, Round
@@ -29,24 +32,42 @@ LOOK_EVERY_S = 0.02
 
 
 class Stage:
-    """The worker and the ledger that scenarios work with."""
+    """The worker and the ledger that scenarios work with.
 
-    def __init__(self, ledger: Ledger, workers: Workers) -> None:
+    Args:
+        ledger: of the run.
+        workers: of the run.
+        brokers: what a scenario may stop and start; see `Servers.brokers`.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        workers: Workers,
+        brokers: Mapping[str, Service] | None = None,
+    ) -> None:
         self.ledger = ledger
         self.workers = workers
+        self.brokers = brokers or {}
+        self.saturation: dict[tuple[str, str], float] = {}
+        """Tasks per second by profile and contender; see `scenarios.saturation`."""
 
     def hold_slots(self, contender: Contender, calls: Calls) -> Round:
         """Return when a gate keeps each slot of the contender's worker.
 
         The worker is started if it does not run. `Ledger.release` opens the gates.
         """
-        gates = self.ledger.new_round(SLOTS)
+        gates = self.ledger.new_round(contender.slots + contender.hoarded)
         for key in range(gates.total):
             calls.hold(gates.id, key, gates.total)
         if self.workers.contender is None:
             self.workers.start(contender)
-        self.ledger.wait(gates, START_S)
-        self.ledger.judge(gates)
+        if contender.hoarded:
+            self.ledger.wait_for_runs(gates, contender.slots, START_S)
+        else:
+            self.ledger.wait(gates, START_S)
+            self.ledger.judge(gates)
+        self._forget_rows()
         return gates
 
     def settle(self, calls: Calls) -> int:
@@ -80,36 +101,61 @@ class Stage:
             self.ledger.release_all()
         finally:
             self.workers.stop()
+        self._forget_rows()
         return self.ledger.close_rounds()
+
+    def _forget_rows(self) -> None:
+        """Delete what tasks of the work "orm" wrote; no task must run."""
+        if self.workers.variables.get("TASKBRIDGE_BENCH_WORK") == "orm":
+            from .native.models import Written  # noqa: PLC0415 - Django is set up later
+
+            Written.objects.all().delete()
 
 
 @contextlib.contextmanager
-def open_stage(interrupts: Interrupts, servers: Servers) -> Iterator[Stage]:
-    """Set Django up and migrate the database; end all that was started at the end."""
+def open_stage(
+    interrupts: Interrupts,
+    servers: Servers,
+    contenders: Sequence[Contender] = CONTENDERS,
+) -> Iterator[Stage]:
+    """Set Django up and migrate the database; end all that was started at the end.
+
+    Args:
+        interrupts: of the run.
+        servers: of the run.
+        contenders: who could take part; Django gets the apps of those who can.
+    """
     with contextlib.ExitStack() as stack:
         with interrupts.held():
             directory = Path(tempfile.mkdtemp(prefix="taskbridge-bench-"))
             guard = Guard(directory)
             stack.callback(guard.close)  # it deletes the directory
         os.environ.update(_environ(servers, directory))
-        _flush(servers.redis_url)
+        os.environ.update(additions.merged(available(contenders, servers)))
+        for url in {servers.redis_url, servers.ledger_url}:
+            _flush(url)
         _set_up_django(stack)
         # The directory takes what a library forgets in TMPDIR as well.
         marked = {**os.environ, MARK: secrets.token_hex(8), "TMPDIR": str(directory)}
+        for name in additions.VARIABLES:
+            marked.pop(name)  # a worker has those of its own contender
         workers = Workers(directory, guard, marked, interrupts.held)
         stack.callback(workers.stop)
-        client = _client(servers.redis_url, RedisDatabase.LEDGER)
+        client = _client(servers.ledger_url, RedisDatabase.LEDGER)
         stack.callback(client.close)
-        yield Stage(Ledger(client, workers.check), workers)
+        yield Stage(Ledger(client, workers.check), workers, servers.brokers)
 
 
 def _environ(servers: Servers, directory: Path) -> Mapping[str, str]:
+    ledger = directory / "ledger"
+    ledger.mkdir()
     environ = {
         "DJANGO_SETTINGS_MODULE": "taskbridge_bench.settings",
         "TASKBRIDGE_BENCH_REDIS_URL": servers.redis_url,
         "TASKBRIDGE_BENCH_LEDGER_URL": redis_url(
-            servers.redis_url, RedisDatabase.LEDGER
+            servers.ledger_url, RedisDatabase.LEDGER
         ),
+        "TASKBRIDGE_BENCH_LEDGER": str(ledger),
         "TASKBRIDGE_BENCH_DATABASE_URL": servers.database_url(directory),
     }
     if servers.rabbitmq_url:
@@ -137,4 +183,4 @@ def _set_up_django(stack: contextlib.ExitStack) -> None:
 
     django.setup()
     stack.callback(connections.close_all)
-    call_command("migrate", verbosity=0)
+    call_command("migrate", run_syncdb=True, verbosity=0)

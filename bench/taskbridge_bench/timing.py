@@ -1,29 +1,11 @@
-"""How seconds get into pytest-benchmark: timed by it, or measured here and replayed."""
+"""How seconds get into pytest-benchmark, and how moments are chosen."""
 
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from pytest_benchmark.fixture import BenchmarkFixture
-
-
-class PickupClock:
-    """Tells the time, but at the end of a round the time at which the task started."""
-
-    def __init__(self) -> None:
-        self._started: float | None = None
-        self.__name__ = "monotonic, read in the worker at the end"
-
-    def __call__(self) -> float:
-        """Tell the time."""
-        started, self._started = self._started, None
-        return time.monotonic() if started is None else started
-
-    def stop_at(self, started: float) -> None:
-        """Let the round end at this time, of the monotonic clock."""
-        self._started = started
 
 
 class ReplayClock:
@@ -43,22 +25,14 @@ class ReplayClock:
             self._readings += (0.0, sample)
 
 
-pickup_clock = PickupClock()
 replay_clock = ReplayClock()
 
 
-def pedantic(
-    benchmark: BenchmarkFixture, target: Callable[..., object], **options: Any
-) -> None:
-    """Let pytest-benchmark run and time the rounds."""
-    # pytest-benchmark 5.3 says that it is typed, and its methods are not.
-    benchmark.pedantic(target, **options)  # type: ignore[no-untyped-call]
-
-
 def replay(benchmark: BenchmarkFixture, samples: Sequence[float]) -> None:
-    """Store samples, in seconds, of a scenario whose timer is `replay_clock`."""
+    """Let pytest-benchmark store samples, in seconds; its timer is `replay_clock`."""
     replay_clock.load(samples)
-    pedantic(benchmark, lambda: None, rounds=len(samples))
+    # pytest-benchmark 5.3 says that it is typed, and its methods are not.
+    benchmark.pedantic(lambda: None, rounds=len(samples))  # type: ignore[no-untyped-call]
 
 
 def spread(seed: str, longest_s: float, samples: int) -> Iterator[float]:

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -49,6 +49,8 @@ class Workers:
         self._guard = guard
         self._uninterrupted = uninterrupted
         self._environ = dict(environ)
+        self.variables: Mapping[str, str] = {}
+        """What those that start from now on have in their environment as well."""
         self._processes: list[ServerProcess] = []
         self._contender: Contender | None = None
 
@@ -62,8 +64,16 @@ class Workers:
         assert self._contender is None  # noqa: S101 - the caller's duty
         self._contender = contender
         self._log.unlink(missing_ok=True)
-        environ = {**self._environ, **contender.environ}
-        for arguments in contender.workers:
+        self._start(contender, contender.workers)
+
+    def start_beside(self) -> None:
+        """Start what the schedules of the contender need beside its workers, if any."""
+        assert self._contender is not None  # noqa: S101 - the caller's duty
+        self._start(self._contender, self._contender.beside)
+
+    def _start(self, contender: Contender, commands: Iterable[tuple[str, ...]]) -> None:
+        environ = {**self._environ, **contender.environ, **self.variables}
+        for arguments in commands:
             with self._uninterrupted():
                 process = ServerProcess(
                     [sys.executable, *arguments],
@@ -121,6 +131,10 @@ class Workers:
         if pid not in _marked(self._environ[MARK]):
             raise ProcessLookupError(f"Process {pid} is no worker of this run.")
         os.kill(pid, signal.SIGKILL)
+
+    def processes(self) -> list[int]:
+        """Return the ids of all processes of the workers, their children's included."""
+        return _marked(self._environ[MARK])
 
     def log_tail(self) -> str:
         """Return the end of the log of the workers that run or ran last."""

@@ -1,9 +1,11 @@
 """The judge of the benchmark names every task that was lost or ran twice."""
 
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -11,40 +13,42 @@ import redis
 from pytest_benchmark.fixture import BenchmarkFixture
 from rich.console import Console
 
-from taskbridge_bench import scenarios, stage
-from taskbridge_bench.contenders import Calls, Contender, contenders_of
+from taskbridge_bench import stage, work
+from taskbridge_bench.contenders import CONTENDERS, Calls, Contender
+from taskbridge_bench.head import Head
 from taskbridge_bench.interrupts import DeadlineExceeded, Interrupts
+from taskbridge_bench.journal import Finished, Journal, Partial
 from taskbridge_bench.ledger import Ledger
-from taskbridge_bench.plan import Block, Plan, Size
+from taskbridge_bench.plan import Block, Plan
 from taskbridge_bench.progress import Progress
+from taskbridge_bench.results import read
 from taskbridge_bench.runner import Runner
-from taskbridge_bench.scenarios import drain
-from taskbridge_bench.servers import Servers
+from taskbridge_bench.scenarios import drain as drain_module
+from taskbridge_bench.scenarios.drain import drain
 from taskbridge_bench.stage import Stage
-from taskbridge_bench.summary import summarise
+from taskbridge_bench.turn import Turn
 from taskbridge_bench.verdict import WrongExecution, accusation
-from taskbridge_bench.work import bell_key, ledger_key
 from taskbridge_bench.workers import Workers
 
-CONTENDER = contenders_of("celery")[0]
-SIZE = Size(
-    enqueue_calls=1,
-    enqueue_rounds=1,
-    worker_blocks=1,
-    depth=20,
-    warm_up_depth=5,
-    drain_budget_s=1,
-    pickup_budget_s=1,
+CONTENDER = replace(CONTENDERS[0], slots=1, poll_s=0)
+BLOCK = Block(
+    scenario="drain-200",
+    contender=CONTENDER,
+    turn=1,
+    rounds=1,
+    window_s=0.05,
+    work="noop",
 )
-SERVERS = Servers(
-    redis_url="",
-    rabbitmq_url=None,
+HEAD = Head(
+    run="r",
+    mode="test",
+    seed=1,
     database="sqlite",
-    postgresql_url=None,
-    sources={},
-    left_out={"celery_rabbitmq": "No RabbitMQ to test with."},
+    options={},
+    left_out={"celery_rabbitmq-native": "No RabbitMQ to test with."},
+    machine={},
+    versions={},
 )
-BLOCK = Block(scenario="drain", contender=CONTENDER, number=1, size=SIZE, expected_s=1)
 
 
 def test_accusation_each_once_is_empty():
@@ -83,12 +87,11 @@ class FakeRedis:
         self.lists[key].extend(str(value).encode() for value in values)
         return len(self.lists[key])
 
+    lpush = rpush
+
     def blpop(self, keys: list[str], timeout: float) -> tuple[bytes, bytes] | None:
         found = self.lists[keys[0]]
         return (keys[0].encode(), found.pop(0)) if found else None
-
-    def lrange(self, key: str, _start: int, _end: int) -> list[bytes]:
-        return list(self.lists[key])
 
     def flushdb(self) -> None:
         self.lists.clear()
@@ -97,7 +100,9 @@ class FakeRedis:
 class FakeWorkers:
     """Workers that need no process."""
 
-    contender: Contender | None = None
+    def __init__(self) -> None:
+        self.contender: Contender | None = None
+        self.variables: dict[str, str] = {}
 
     def check(self) -> None:
         pass
@@ -109,36 +114,35 @@ class FakeWorkers:
         self.contender = None
 
 
+@dataclass
+class FakeStats:
+    data: list[float]
+
+
 class FakeBenchmark:
-    """As much of pytest-benchmark's fixture as a scenario uses."""
+    """As much of pytest-benchmark's fixture as a turn uses."""
 
     def __init__(self) -> None:
         self.extra_info: dict[str, Any] = {}
         self.has_error = False
+        self.stats: Any = None
 
-    def pedantic(
-        self, target: Callable[..., Any], *, setup: Any, teardown: Any, rounds: int
-    ) -> None:
-        for _ in range(rounds):
-            args, _kwargs = setup()
-            target(*args)
-            teardown(*args)
+    def pedantic(self, target: Callable[..., Any], *, rounds: int) -> None:
+        self.stats = FakeStats(data=[])
+        self.stats.stats = FakeStats(data=[math.pi] * rounds)
 
 
 @dataclass
 class Library:
     """A contender that runs each task at once, `times(key)` times."""
 
-    client: FakeRedis
     times: Callable[[int], int] = lambda key: 1
-    late: list[Callable[[], None]] = field(default_factory=list)
     records: Counter[str] | None = None
     ends_as: Callable[[int], str] = lambda key: "SUCCESSFUL"
+    purged: list[bool] = field(default_factory=list)
 
     def run(self, round_id: str, key: int, total: int) -> None:
-        entry = f"{key} {time.monotonic()}"
-        if self.client.rpush(ledger_key(round_id), entry) == total:
-            self.client.rpush(bell_key(round_id), 1)
+        work.sign(round_id, key, total, time.monotonic_ns())
         if self.records is not None:
             self.records[self.ends_as(key)] += 1
 
@@ -152,40 +156,79 @@ class Library:
         return Calls(
             record=self.record,
             hold=self.run,
-            record_at=lambda due, *work: self.record(*work),
-            purge=lambda: None,
+            long=self.run,
+            purge=lambda: self.purged.append(True),
             records=None if records is None else lambda: dict(records),
         )
 
 
 @pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> Library:
-    monkeypatch.setattr(scenarios, "ROUND_LIMIT_S", 0.05)
-    monkeypatch.setattr(stage, "START_S", 0.05)
-    monkeypatch.setattr(stage, "RECORDS_S", 0.05)
-    return Library(FakeRedis())
+def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeRedis:
+    fake = FakeRedis()
+    (tmp_path / "ledger").mkdir()
+    monkeypatch.setenv("TASKBRIDGE_BENCH_LEDGER", str(tmp_path / "ledger"))
+    monkeypatch.setattr(work, "_client", lambda: fake)
+    return fake
 
 
 @pytest.fixture
-def fake_stage(library: Library) -> Stage:
-    ledger = Ledger(cast("redis.Redis", library.client), lambda: None)
+def library(client: FakeRedis, monkeypatch: pytest.MonkeyPatch) -> Library:
+    monkeypatch.setattr(stage, "START_S", 0.05)
+    monkeypatch.setattr(stage, "RECORDS_S", 0.05)
+    monkeypatch.setattr(drain_module, "WARM_UP", 5)
+    monkeypatch.setattr(drain_module, "STALL_S", 0.0)
+    monkeypatch.setattr(drain_module, "GRACE_S", 0.05)
+    library = Library()
+    monkeypatch.setattr(Contender, "calls", lambda self: library.calls)
+    return library
+
+
+@pytest.fixture
+def fake_stage(client: FakeRedis) -> Stage:
+    ledger = Ledger(cast("redis.Redis", client), lambda: None)
     return Stage(ledger, cast("Workers", FakeWorkers()))
 
 
+MakeRunner = Callable[..., Runner]
+
+
 @pytest.fixture
-def runner(fake_stage: Stage) -> Iterator[Runner]:
+def make_runner(fake_stage: Stage, tmp_path: Path) -> Iterator[MakeRunner]:
     plan = Plan(mode="test", seed=1, limit_s=60, blocks=(BLOCK,))
+    progress = Progress(plan, Console(quiet=True))
+    journal = Journal(tmp_path, HEAD)
     with Interrupts() as interrupts:
-        progress = Progress(plan, Console(quiet=True))
-        yield Runner(
-            plan, fake_stage, SERVERS, progress, interrupts, started=time.monotonic()
-        )
-        progress.finish()
+
+        def make(partial: Partial | None = None, started: float = 0) -> Runner:
+            return Runner(
+                head=HEAD,
+                plan=plan,
+                stage=fake_stage,
+                journal=journal,
+                progress=progress,
+                interrupts=interrupts,
+                partial=partial,
+                started=time.monotonic() + started,
+            )
+
+        yield make
+    progress.finish()
+    journal.close(delete=False)
+
+
+@pytest.fixture
+def runner(make_runner: MakeRunner) -> Runner:
+    return make_runner()
+
+
+def journalled(tmp_path: Path, runner: Runner) -> Partial:
+    runner._journal.close(delete=False)
+    return Partial.of_journal(tmp_path / "r.journal")
 
 
 def run_drain(library: Library, fake_stage: Stage) -> None:
     benchmark = cast("BenchmarkFixture", FakeBenchmark())
-    drain(BLOCK, library.calls, fake_stage, benchmark)
+    drain(Turn(BLOCK, library.calls, fake_stage, benchmark), 20)
 
 
 def test_drain_faithful_library_passes(library: Library, fake_stage: Stage):
@@ -256,8 +299,9 @@ def test_drain_record_that_is_missing_is_called_out(
 
     calls = replace(library.calls, records=records)
 
-    with pytest.raises(WrongExecution, match="6 tasks have a record of success, of 7"):
-        drain(BLOCK, calls, fake_stage, cast("BenchmarkFixture", FakeBenchmark()))
+    benchmark = cast("BenchmarkFixture", FakeBenchmark())
+    with pytest.raises(WrongExecution, match="5 tasks have a record of success, of 6"):
+        drain(Turn(BLOCK, calls, fake_stage, benchmark), 20)
 
 
 def test_stage_task_that_runs_again_after_its_round_is_called_out(
@@ -272,69 +316,115 @@ def test_stage_task_that_runs_again_after_its_round_is_called_out(
     ]
 
 
+def measure(runner: Runner) -> FakeBenchmark:
+    benchmark = FakeBenchmark()
+    runner.run(BLOCK, cast("BenchmarkFixture", benchmark))
+    return benchmark
+
+
 def test_runner_lost_task_is_a_failure_in_the_document(
-    library: Library, runner: Runner, monkeypatch: pytest.MonkeyPatch
+    library: Library, runner: Runner, tmp_path: Path
 ):
     library.times = lambda key: 0 if key == 13 else 1
-    monkeypatch.setattr(Contender, "calls", lambda self: library.calls)
     benchmark = FakeBenchmark()
 
     with pytest.raises(DeadlineExceeded):
         runner.run(BLOCK, cast("BenchmarkFixture", benchmark))
 
     assert benchmark.has_error  # pytest-benchmark then stores nothing of it
-    [row] = summarise(runner.finished_document())
-    assert "lost: 1 of 20 tasks (key 13)" in str(row.lanes[CONTENDER.lane])
-    assert row.ratios == {}
+    [failure] = read(runner.document()).failures
+    assert failure.contender == CONTENDER.name
+    assert "lost: 1 of 200 tasks (key 13)" in failure.reason
+    assert runner.unfinished() == []
+    assert journalled(tmp_path, runner).failures == runner.failures
+
+
+def test_runner_contender_that_failed_is_not_measured_again(
+    library: Library, runner: Runner
+):
+    library.times = lambda key: 0
+    with pytest.raises(DeadlineExceeded):
+        measure(runner)
+
+    with pytest.raises(pytest.skip.Exception, match="It failed before"):
+        measure(runner)
 
 
 def test_runner_repeat_after_the_round_is_a_failure_in_the_document(
-    library: Library, runner: Runner, monkeypatch: pytest.MonkeyPatch
+    library: Library, runner: Runner
 ):
-    monkeypatch.setattr(Contender, "calls", lambda self: library.calls)
-    runner.run(BLOCK, cast("BenchmarkFixture", FakeBenchmark()))
+    measure(runner)
     library.run("r2", 4, 5)
 
     runner.pytest_sessionfinish()
 
     [failure] = runner.failures
-    assert failure.contender == "celery-native"
+    assert failure.contender == CONTENDER.name
     assert failure.reason.endswith("ran more than once: 1 of 5 tasks (key 4)")
 
 
-def test_runner_after_its_deadline_measures_nothing_more(
-    library: Library, runner: Runner, monkeypatch: pytest.MonkeyPatch
+def test_runner_after_its_time_measures_nothing_more_and_blames_nobody(
+    library: Library, make_runner: MakeRunner
 ):
-    monkeypatch.setattr(Contender, "calls", lambda self: library.calls)
-    monkeypatch.setattr(runner, "_end", time.monotonic() - 1)
+    runner = make_runner(started=-61)
 
-    with pytest.raises(DeadlineExceeded, match="The 60 s of the run are over"):
-        runner.run(BLOCK, cast("BenchmarkFixture", FakeBenchmark()))
+    with pytest.raises(pytest.skip.Exception, match="The 60 s of the run are over"):
+        measure(runner)
+
+    assert runner.failures == []
+    assert runner.unfinished() == [BLOCK.id]
+    assert runner.document()["taskbridge"]["unfinished"] == [BLOCK.id]
 
 
-def test_runner_interrupted_block_is_not_stored(
-    library: Library, runner: Runner, monkeypatch: pytest.MonkeyPatch
-):
+def test_runner_interrupted_block_is_not_stored(library: Library, runner: Runner):
     def interrupt(key: int) -> int:
         raise KeyboardInterrupt
 
     library.times = interrupt
-    monkeypatch.setattr(Contender, "calls", lambda self: library.calls)
     benchmark = FakeBenchmark()
 
     with pytest.raises(KeyboardInterrupt):
         runner.run(BLOCK, cast("BenchmarkFixture", benchmark))
 
     assert benchmark.has_error
+    assert runner.unfinished() == [BLOCK.id]
 
 
-def test_runner_measured_block_is_stored(
-    library: Library, runner: Runner, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(Contender, "calls", lambda self: library.calls)
-    benchmark = FakeBenchmark()
-
-    runner.run(BLOCK, cast("BenchmarkFixture", benchmark))
+def test_runner_measured_block_is_stored(library: Library, runner: Runner):
+    benchmark = measure(runner)
 
     assert not benchmark.has_error
     assert runner.failures == []
+    assert runner.unfinished() == []
+
+
+def test_runner_block_is_in_the_journal_when_its_worker_has_ended(
+    library: Library, runner: Runner, tmp_path: Path
+):
+    benchmark = measure(runner)
+    assert "finished" not in (tmp_path / "r.journal").read_text()
+
+    runner.pytest_sessionfinish()
+
+    [finished] = journalled(tmp_path, runner).blocks.values()
+    assert finished.id == BLOCK.id
+    assert finished.seconds == [math.pi]
+    assert finished.extra_info["turn"] == benchmark.extra_info["turn"]
+
+
+def test_runner_block_that_was_finished_before_is_replayed(
+    library: Library, make_runner: MakeRunner, tmp_path: Path
+):
+    def must_not_run(key: int) -> int:
+        raise AssertionError
+
+    library.times = must_not_run
+    before = Finished(id=BLOCK.id, seconds=[1.0, 2.0], extra_info={"turn": 1})
+    partial = Partial(source=tmp_path / "x", head=HEAD, blocks={BLOCK.id: before})
+    runner = make_runner(partial)
+
+    benchmark = measure(runner)
+
+    assert benchmark.extra_info == {"turn": 1}
+    assert not benchmark.has_error
+    assert runner.unfinished() == []

@@ -1,12 +1,13 @@
 """How a project that uses TaskBridge enqueues and purges."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from taskbridge.backend import Backend
 from taskbridge.compat import task_backends
 from taskbridge.models import TaskRecord
-from taskbridge_bench.contenders import Calls
+from taskbridge_bench.contenders.model import Calls
 
 from . import tasks
 
@@ -25,7 +26,10 @@ def durable(alias: str) -> Calls:
         backend.purge(["default"])
         TaskRecord.objects.filter(backend=alias).delete()
 
-    return _calls(backend, purge, backend.store.counts)
+    fail = {
+        policy: each.using(backend=alias).enqueue for policy, each in tasks.FAIL.items()
+    }
+    return replace(_calls(backend, purge, backend.store.counts), fail=fail)
 
 
 def _backend(alias: str) -> Backend:
@@ -44,10 +48,15 @@ def _calls(
     def record_at(due: datetime, round_id: str, key: int, total: int) -> None:
         record.using(run_after=due).enqueue(round_id, key, total)
 
+    def record_many(calls: Sequence[tuple[str, int, int]]) -> None:
+        record.enqueue_many(calls)
+
     return Calls(
         record=record.enqueue,
         hold=tasks.hold.using(backend=backend.alias).enqueue,
+        long=tasks.long.using(backend=backend.alias).enqueue,
         record_at=record_at,
+        record_many=record_many,
         purge=purge,
         records=records,
     )

@@ -19,6 +19,8 @@ from taskbridge_bench.work import count_query
 VARIABLE = "TASKBRIDGE_BENCH_COUNT_QUERIES"
 
 _TABLE = re.compile(r"(?:FROM|INTO|UPDATE)\s+[\"`]?(\w+)", re.IGNORECASE)
+_EXTRACT = re.compile(r"EXTRACT\s*\(\s*'?\w+'?\s+FROM\s+", re.IGNORECASE)
+"""PostgreSQL's, whose FROM names no table."""
 
 
 class Counting(AppConfig):
@@ -48,7 +50,7 @@ class QueryCounter:
 def kind_of(sql: str) -> str:
     """Return the verb of a statement and its first table: "UPDATE django_q_ormq"."""
     verb = sql.split(maxsplit=1)[0].upper()
-    table = _TABLE.search(sql)
+    table = _TABLE.search(_EXTRACT.sub("", sql))
     return f"{verb} {table[1]}" if table else verb
 
 

@@ -1,6 +1,15 @@
-"""django-background-tasks' own app, as this project's DEFAULT_AUTO_FIELD needs it."""
+"""The apps of this lane."""
 
 from background_task.apps import BackgroundTasksAppConfig
+from django.apps import AppConfig
+
+
+class Native(AppConfig):
+    """The tasks and the table of the native lane."""
+
+    name = "taskbridge_bench.native"
+    label = "taskbridge_bench_native"
+    default = True
 
 
 class BackgroundTasks(BackgroundTasksAppConfig):

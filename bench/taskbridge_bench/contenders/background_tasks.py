@@ -1,0 +1,62 @@
+"""django-background-tasks 1.2.8 on the database.
+
+defaults  one `process_tasks`
+equal     two of them; the pause of 5 s when there is nothing to do, and the random
+          0-0.1 s between two tasks, stay: they are the command's own
+"""
+
+from typing import Any
+
+from .model import NO_BROKER, SLOTS, Contender, Guarantee, Lane, Profile
+from .taskbridge import lanes
+
+_RUN_AT = "a row, seen by the next poll"
+_ACKNOWLEDGES = "after it ran; handed out again after MAX_RUN_TIME = 3600 s"
+_FACTS: dict[str, Any] = {
+    "library": "background_tasks",
+    "guarantee": Guarantee.AT_LEAST_ONCE,
+    "broker": "the database",
+    "imports": ("background_task",),
+}
+
+
+def _native(profile: Profile) -> Contender:
+    slots = SLOTS if profile is Profile.EQUAL else 1
+    return Contender(
+        lane=Lane.NATIVE,
+        profile=profile,
+        enqueue="background_function(...)",
+        workers=(("-m", "django", "process_tasks"),) * slots,
+        slots=slots,
+        acknowledges=_ACKNOWLEDGES,
+        prefetch="none",
+        poll="5 s (the default); 0-0.1 s, random, between two tasks",
+        poll_s=5,
+        schedules=_RUN_AT,
+        results="a CompletedTask row each; it has no switch",
+        calls_path="taskbridge_bench.native.background_tasks_calls:calls",
+        cannot=NO_BROKER
+        | {
+            "retries": "its gaps are attempts^4 + 5 s, up to one MAX_ATTEMPTS for all "
+            "tasks; nothing else can be asked for"
+        },
+        **_FACTS,
+    )
+
+
+CONTENDERS: tuple[Contender, ...] = tuple(
+    contender
+    for profile in Profile
+    for contender in (
+        _native(profile),
+        *lanes(
+            profile=profile,
+            acknowledges=_ACKNOWLEDGES,
+            schedules=_RUN_AT,
+            prefetch="none claimed; rows are read 50 ahead for each slot",
+            poll="0.2 s",
+            poll_s=0.2,
+            **_FACTS,
+        ),
+    )
+)

@@ -1,0 +1,288 @@
+"""What to take for what: computed from results, one profile and setting at a time.
+
+A need names a scenario's metric. Who is best there is taken, together with all who
+cannot be told from it. Contenders are never ranked over different guarantees.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from taskbridge_bench.comparing import compare_cells
+from taskbridge_bench.results import Cell, Results, Verdict
+
+from .numbers import number, sizes, value
+from .sections import Block, Row, Setting, better_first, chapters
+from .words import AT_LEAST_ONCE, AT_MOST_ONCE, metric_of, words_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """A line of the decision table."""
+
+    setting: Setting
+    need: str
+    take: Sequence[str]
+    """The best contender first, then all that cannot be told from it."""
+    instead: str = ""
+    """Said where nobody is taken."""
+    numbers: Sequence[str]
+    """Of each that is taken, with interval; the unit is in `showed`."""
+    showed: Sequence[str]
+    caveats: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What somebody may look for."""
+
+    need: str
+    scenarios: Sequence[str]
+    """The first of them that was measured counts."""
+    metric: str
+    guarantee: str = AT_LEAST_ONCE
+    flawless: Sequence[str] = ()
+    """Metrics that must be zero in each replicate."""
+    only: Callable[[Mapping[str, Any]], bool] = lambda _: True
+    """Whether a contender of this description is asked at all."""
+    caveat: str = ""
+
+
+def _only_database(description: Mapping[str, Any]) -> bool:
+    servers = set(description.get("servers") or ()) - {"postgresql"}
+    broker = str(description.get("broker", "")).lower()
+    return "database" in broker and not servers
+
+
+_ALIKE = (Verdict.NO_DIFFERENCE_SEEN, Verdict.BETTER)
+_DRAINS = ("drain-2000", "drain-500", "drain-20000", "drain-200", "saturation")
+_NO_WORK = "a rate of tasks that do nothing"
+_RUNS_AGAIN = (
+    "a task that was cut off runs again: it must bear that; durable lanes had a LEASE "
+    "of 5 s, not 30 s"
+)
+
+NEEDS: tuple[Need, ...] = (
+    Need(
+        need="Most tasks per second, none lost with a worker",
+        scenarios=_DRAINS,
+        metric="rate",
+        caveat=_NO_WORK,
+    ),
+    Need(
+        need="Most tasks per second, a loss is bearable",
+        scenarios=_DRAINS,
+        metric="rate",
+        guarantee=AT_MOST_ONCE,
+        caveat="what a killed worker held does not run again",
+    ),
+    Need(
+        need="A start at once on an idle worker",
+        scenarios=("pickup",),
+        metric="pickup",
+    ),
+    Need(
+        need="Steady waits under load (99th percentile)",
+        scenarios=("latency-60", "latency-30", "latency-90"),
+        metric="p99",
+        caveat="load is relative to each contender's own saturation",
+    ),
+    Need(
+        need="The cheapest enqueue in a request",
+        scenarios=("enqueue",),
+        metric="call",
+    ),
+    Need(
+        need="A worker killed by kill -9, and nothing lost",
+        scenarios=("recovery-worker", "recovery-process"),
+        metric="rerun",
+        flawless=("lost",),
+        caveat=_RUNS_AGAIN,
+    ),
+    Need(
+        need="A flushed broker, and nothing lost",
+        scenarios=("recovery-flush",),
+        metric="rerun",
+        flawless=("lost",),
+        caveat=_RUNS_AGAIN,
+    ),
+    Need(
+        need="Tasks that start when they are due",
+        scenarios=("schedule",),
+        metric="late_5s",
+        flawless=("early",),
+        caveat="the median; see the section for 30 s and for bursts",
+    ),
+    Need(
+        need="Cron: each firing, once",
+        scenarios=("periodic",),
+        metric="drift",
+        flawless=("missed", "doubled"),
+    ),
+    Need(
+        need="The cheapest idle worker",
+        scenarios=("cost",),
+        metric="idle_cpu",
+        caveat="without broker and database servers",
+    ),
+    Need(
+        need="Nothing but a database, none lost with a worker",
+        scenarios=_DRAINS,
+        metric="rate",
+        only=_only_database,
+        caveat=_NO_WORK,
+    ),
+    Need(
+        need="Nothing but a database, a loss is bearable",
+        scenarios=_DRAINS,
+        metric="rate",
+        guarantee=AT_MOST_ONCE,
+        only=_only_database,
+        caveat="what a killed worker held does not run again",
+    ),
+)
+
+
+def advise(results: Results) -> list[Advice]:
+    """Return what to take, for each setting and each need that can be answered."""
+    sections = [s for chapter in chapters(results) for s in chapter.sections]
+    blocks = {(b.scenario, b.setting): b for s in sections for b in s.blocks}
+    settings = dict.fromkeys(block.setting for block in blocks.values())
+    found = (
+        _answer(results, need, block)
+        for setting in settings
+        for need in NEEDS
+        if (block := _first(blocks, need.scenarios, setting))
+    )
+    return [advice for advice in found if advice]
+
+
+def _first(
+    blocks: Mapping[tuple[str, Setting], Block],
+    scenarios: Iterable[str],
+    setting: Setting,
+) -> Block | None:
+    found = (blocks.get((name, setting)) for name in scenarios)
+    return next((block for block in found if block and block.rows), None)
+
+
+def _answer(results: Results, need: Need, block: Block) -> Advice | None:
+    asked = [
+        row
+        for row in block.groups.get(need.guarantee, ())
+        if need.only(_description(results, block, row.contender))
+    ]
+    if not asked:
+        return None
+    able = [row for row in asked if need.metric in row.cells and _flawless(row, need)]
+    if not able:
+        return _nobody(need, block, asked)
+    able.sort(key=lambda row: better_first(row.cells[need.metric]))
+    cells = [row.cells[need.metric] for row in able]
+    verdicts = [compare_cells(cell, cells[0]).verdict for cell in cells[1:]]
+    if verdicts and set(verdicts) == {Verdict.TOO_FEW_ROUNDS}:
+        return _undecided(need, block, cells)
+    told = dict(zip([cell.contender for cell in cells[1:]], verdicts, strict=True))
+    best = [cells[0], *(c for c in cells[1:] if told[c.contender] in _ALIKE)]
+    worse = [c for c in cells[1:] if told[c.contender] is Verdict.WORSE]
+    unclear = [n for n, each in told.items() if each is Verdict.TOO_FEW_ROUNDS]
+    return Advice(
+        setting=block.setting,
+        need=need.need,
+        take=[cell.contender for cell in best],
+        numbers=[number(cell) for cell in best],
+        showed=list(_showed(need, block, best, worse)),
+        caveats=[
+            *_caveats(need, best, unclear, is_alone=not told),
+            *_servers(results, block, best),
+        ],
+    )
+
+
+def _undecided(need: Need, block: Block, cells: Sequence[Cell]) -> Advice:
+    first = cells[0]
+    return Advice(
+        setting=block.setting,
+        need=need.need,
+        take=[],
+        numbers=[],
+        instead="undecided",
+        showed=[
+            _measured(need, block, cells),
+            f"too few rounds to tell {len(cells)} contenders apart",
+            f"best median: {first.contender} {number(first)}",
+        ],
+        caveats=[need.caveat] if need.caveat else [],
+    )
+
+
+def _nobody(need: Need, block: Block, asked: Sequence[Row]) -> Advice:
+    flaws = ", ".join(metric_of(name).title.lower() for name in need.flawless)
+    return Advice(
+        setting=block.setting,
+        need=need.need,
+        take=[],
+        numbers=[],
+        instead="nobody here",
+        showed=[
+            f"None of {len(asked)} contenders that promise {need.guarantee}"
+            + (f" was free of: {flaws}." if flaws else " was measured.")
+        ],
+        caveats=[need.caveat] if need.caveat else [],
+    )
+
+
+def _showed(
+    need: Need, block: Block, best: Sequence[Cell], others: Sequence[Cell]
+) -> Iterable[str]:
+    yield _measured(need, block, best)
+    if len(best) > 1:
+        yield "no difference seen"
+    if need.flawless:
+        yield ", ".join(f"{name}: 0" for name in need.flawless) + " in each turn"
+    if others:
+        yield f"next: {others[0].contender} {number(others[0])}"
+
+
+def _measured(need: Need, block: Block, cells: Sequence[Cell]) -> str:
+    metric = metric_of(need.metric)
+    title = f"{words_of(block.scenario).title}: {metric.title.lower()}, {metric.unit}"
+    return f"{title}; {sizes(cells)}"
+
+
+def _caveats(
+    need: Need, best: Sequence[Cell], unclear: Sequence[str], *, is_alone: bool
+) -> Iterable[str]:
+    if need.caveat:
+        yield need.caveat
+    if unclear:
+        yield f"too few rounds to tell: {', '.join(unclear)}"
+    if is_alone:
+        yield "nobody else here can do it, or was measured"
+    for cell in filter(_early, best):
+        low = value(cell.estimate.low, cell.key.metric)
+        yield f"{cell.contender} was early: {low} {metric_of(cell.key.metric).unit}"
+
+
+def _servers(results: Results, block: Block, best: Sequence[Cell]) -> Iterable[str]:
+    for cell in best:
+        servers = _description(results, block, cell.contender).get("servers") or ()
+        if "postgresql" in servers and block.setting.database != "postgresql":
+            yield f"{cell.contender} ran on PostgreSQL, others here on SQLite"
+
+
+def _early(cell: Cell) -> bool:
+    """Return whether it started before it was due, by more than clocks may differ."""
+    return metric_of(cell.key.metric).unit == "ms" and cell.estimate.low < -1
+
+
+def _flawless(row: Row, need: Need) -> bool:
+    """Return whether all metrics that must be zero were zero, and no round failed."""
+    return all(
+        name in row.cells and not any(row.cells[name].replicates)
+        for name in need.flawless
+    ) and not (need.flawless and row.cells[need.metric].failed)
+
+
+def _description(results: Results, block: Block, contender: str) -> Mapping[str, Any]:
+    return results.contenders.get(f"{block.setting.profile}/{contender}", {})

@@ -1,0 +1,1 @@
+"""A module for each scenario, or for those that are measured together."""
