@@ -6,16 +6,13 @@ import contextlib
 import logging
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
-from functools import cache
 from itertools import groupby
 from typing import Any
 
 from django.db import close_old_connections, connections, reset_queries
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.signals import connection_created
 from django.utils import timezone
 
 from .backend import Backend
@@ -37,10 +34,6 @@ __all__ = ["run", "worker_id"]
 
 logger = logging.getLogger("taskbridge")
 
-KEEP_CONNECTION_S = 5
-"""How long a connection serves messages at least. Django's CONN_MAX_AGE, 0 by default,
-is meant for requests; to open one for each message takes longer than a small task."""
-
 
 def run(body: object) -> None:
     """Run the tasks in the body of an envelope, one after the other.
@@ -56,7 +49,6 @@ def run(body: object) -> None:
     # As Django does around a request: no stale connection, and DEBUG's query log does
     # not grow for ever.
     reset_queries()
-    _keep_connections()
     close_old_connections()
     try:
         for (alias, durable), group in groupby(messages, _delivery):
@@ -65,18 +57,6 @@ def run(body: object) -> None:
             backend.delivery_of(durable=durable).run(list(group), _attempt)
     finally:
         close_old_connections()
-
-
-@cache
-def _keep_connections() -> None:
-    """Let connections of this process, from now on, serve more than one message."""
-    connection_created.connect(_keep)
-
-
-def _keep(connection: BaseDatabaseWrapper, **kwargs: object) -> None:
-    if connection.close_at is not None:
-        keep_until = time.monotonic() + KEEP_CONNECTION_S
-        connection.close_at = max(connection.close_at, keep_until)
 
 
 def _delivery(message: Message) -> tuple[str, bool]:

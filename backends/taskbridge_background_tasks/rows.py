@@ -80,6 +80,8 @@ class Rows:
 
     def claim(self, keys: Collection[int], owner: str) -> set[int]:
         """Lock those of these rows that are still waiting; return which."""
+        if not keys:
+            return set()
         now = timezone.now()
         expired = now - timedelta(seconds=self.max_run_time_s)
         claim = CLAIM.format(keys=", ".join(["%s"] * len(keys)))

@@ -91,18 +91,19 @@ class CeleryBackend(Backend):
         """See `Backend.push`. Several leave in one batch where the transport can."""
         app = self.app
         task = celery_app.native_task(app)
-        transport_options = (
-            ON_REDIS if celery_app.broker_of(app).is_redis else ON_RABBITMQ
-        )
+        on_redis = celery_app.broker_of(app).is_redis
+        transport_options = ON_REDIS if on_redis else ON_RABBITMQ
         with self._translated_errors(), app.producer_or_acquire() as producer:
             batch = producer.batch() if len(envelopes) > 1 else contextlib.nullcontext()
             declared: set[str] = set()
             with batch:
                 for envelope in envelopes:
-                    # Once: kombu binds a copy of the queue to its channel for each.
                     name = envelope.queue_name
+                    # Once: kombu binds a copy of the queue to its channel for each. Not
+                    # on RabbitMQ: a reconnect may come to a node without the queue.
                     declare: list[Any] | None = [] if name in declared else None
-                    declared.add(name)
+                    if on_redis:
+                        declared.add(name)
                     task.apply_async(
                         args=(envelope.body,),
                         queue=name,

@@ -53,6 +53,7 @@ OF_TASKS = frozenset(
         "late_5s",
         "late_30s",
         "late_burst",
+        "pickup",
         "drift",
         "gap_error",
         "short_wait",

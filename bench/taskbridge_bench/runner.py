@@ -193,6 +193,7 @@ class Runner:
         variables = {**scenario.environ, "TASKBRIDGE_BENCH_WORK": block.work}
         if workers.contender and (
             workers.contender != block.contender
+            or (self._last is not None and self._last.turn != block.turn)
             or workers.variables != variables
             or not scenario.needs_worker
         ):

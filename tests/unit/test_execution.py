@@ -1,7 +1,6 @@
 """The only code that runs a task, driven through the memory backend."""
 
 import logging
-import time
 
 import pytest
 from django.db import connection
@@ -12,7 +11,7 @@ from taskbridge.compat import (
     task_finished,
     task_started,
 )
-from taskbridge.execution import KEEP_CONNECTION_S, run
+from taskbridge.execution import run
 from taskbridge.testing.hostile import hostile_bodies
 from taskbridge.testing.ledger import Ledger
 from tests.unit import sample_tasks
@@ -151,32 +150,6 @@ def test_broken_connection_does_not_reach_the_next_task(queue, monkeypatch):
     queue.run_due()
     connection.close_at = None
     assert closed
-
-
-@pytest.mark.django_db(transaction=True)
-def test_connection_serves_messages_for_a_while(queue, monkeypatch):
-    """By default Django would open one for each, as it does for requests."""
-    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", 0)
-    run("[]")  # a process that runs messages
-    connection.close()
-    connection.ensure_connection()
-    opened = connection.connection
-    sample_tasks.add.enqueue(1)
-    queue.run_due()
-    assert connection.connection is opened
-    assert connection.close_at - time.monotonic() < KEEP_CONNECTION_S
-
-
-@pytest.mark.django_db(transaction=True)
-def test_connection_that_may_live_longer_does(monkeypatch):
-    run("[]")
-    for max_age, longest in ((60, 60), (None, None)):
-        monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", max_age)
-        connection.close()
-        connection.ensure_connection()
-        assert (connection.close_at is None) == (longest is None)
-        if longest:
-            assert connection.close_at > time.monotonic() + KEEP_CONNECTION_S
 
 
 def test_connections_inside_a_transaction_are_left_alone(queue, db):

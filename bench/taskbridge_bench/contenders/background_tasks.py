@@ -53,7 +53,7 @@ CONTENDERS: tuple[Contender, ...] = tuple(
             profile=profile,
             acknowledges=_ACKNOWLEDGES,
             schedules=_RUN_AT,
-            prefetch="none claimed; rows are read 50 ahead for each slot",
+            prefetch="none claimed; the keys of 500 rows are read ahead for each slot",
             poll="0.2 s",
             poll_s=0.2,
             **_FACTS,

@@ -41,7 +41,7 @@ _PREFETCHED = {
 _ETA = "the worker's memory, woken when it is due (eta)"
 _NATIVE: dict[str, Any] = {
     "lane": Lane.NATIVE,
-    "enqueue": "task.delay(...); RabbitMQ does not confirm it (Celery's default)",
+    "enqueue": "task.delay(...); a RabbitMQ would not confirm it (the default)",
     "schedules": _ETA,
     "results": "none: no result backend is set",
 }
