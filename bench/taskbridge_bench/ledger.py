@@ -180,9 +180,10 @@ class Ledger:
             self._open.remove(round_)
             raise WrongExecution(wrong)
 
-    def accusation(self, round_: Round) -> str:
+    def accusation(self, round_: Round, *, is_over: bool = True) -> str:
         """Say what is wrong with a round so far; see `verdict.accusation`."""
-        return accusation(round_.total, (run.key for run in self.runs(round_)))
+        keys = (run.key for run in self.runs(round_))
+        return accusation(round_.total, keys, is_over=is_over)
 
     def abandon(self, round_: Round) -> None:
         """Do not judge a round that was cut off: its queue is going to be purged."""

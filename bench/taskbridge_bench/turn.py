@@ -11,6 +11,10 @@ from .ledger import Ledger, Round
 from .plan import Block
 from .stage import Stage
 from .timing import replay
+from .verdict import WrongExecution
+
+GRACE_S = 10.0
+"""If no task has ended for so long, and two polls, those that are left are lost."""
 
 
 class Turn:
@@ -58,9 +62,31 @@ class Turn:
         finally:
             self.ledger.release(gates)
 
+    def catches_up(self, round_: Round) -> bool:
+        """Tell whether a round that was not done in time is done soon after.
+
+        It waits for the next task that ends: then the contender is only slow.
+
+        Raises:
+            DeadlineExceeded: nothing ends any more; it names what is lost, which a
+                purge would hide.
+        """
+        done = self.ledger.count(round_)
+        if done < round_.total:
+            grace_s = GRACE_S + 2 * self.contender.poll_s
+            self.ledger.wait_for_runs(round_, done + 1, grace_s)
+        return self.ledger.count(round_) >= round_.total
+
     def abandon(self, round_: Round) -> None:
-        """Give a round up: end the worker, and purge what is left of it unjudged."""
+        """Give a slow round up: end the worker, and purge what is left of it.
+
+        Raises:
+            WrongExecution: tasks ran more than once; what is left is not judged.
+        """
+        wrong = self.ledger.accusation(round_, is_over=False)
         self.ledger.abandon(round_)
+        if wrong:
+            raise WrongExecution(wrong)
         self.stage.clear()
         self.calls.purge()
 

@@ -5,12 +5,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from taskbridge_bench import turn
 from taskbridge_bench.commands.run import measure
 from taskbridge_bench.contenders import Lane
 from taskbridge_bench.head import Head, machine, versions
 from taskbridge_bench.interrupts import Interrupts
 from taskbridge_bench.plan import Plan, Selection, make_plan
-from taskbridge_bench.scenarios import drain, schedule
+from taskbridge_bench.scenarios import schedule
 from taskbridge_bench.servers import open_servers
 from taskbridge_bench.stage import open_stage
 from taskbridge_bench.storage import Storage
@@ -45,7 +46,7 @@ def make() -> Plan:
 
 def hurry() -> None:
     """Let scenarios that wait most of the time take seconds."""
-    drain.STALL_S, drain.GRACE_S = 2, 3
+    turn.GRACE_S = 3
     schedule.LEADS_S.update(late_1s=1.0, late_5s=1.5, late_30s=3.0)
     schedule.BURST, schedule.TASKS = 20, 5
     schedule.BURST_CALLS_S, schedule.BURST_DUE_S = 1.2, 2.5

@@ -28,6 +28,7 @@ from taskbridge_bench.scenarios import (
 )
 from taskbridge_bench.stage import Stage
 from taskbridge_bench.turn import Turn
+from taskbridge_bench.verdict import WrongExecution
 from taskbridge_bench.workers import Workers
 from tests.unit.bench_threads import (
     SLOTS,
@@ -166,22 +167,54 @@ def test_latency_counts_the_wait_for_a_call_that_stalled(
     assert histogram.get_total_count() == facts(turn)["tasks counted"] > 80
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has not moved for a fifth of a second is lost."""
+    monkeypatch.setattr("taskbridge_bench.turn.GRACE_S", 0.2)
+
+
 @pytest.mark.usefixtures("short_window")
 def test_latency_of_one_that_does_not_keep_up_counts_what_did_not_run(
+    stage: Stage, slow: "Slow"
+) -> None:
+    turn = turn_of(stage, slow.calls)
+    stage.saturation[key_of(turn)] = 600  # three times what it can do
+
+    latency.latency(turn, 100)
+
+    assert "had not run when we gave up" in facts(turn)["did not keep up"]
+    assert samples(turn)["p95"][0] > 300
+    assert stage.workers.contender is None  # the round was abandoned
+
+
+@pytest.mark.usefixtures("short_window", "impatient")
+def test_latency_of_one_that_loses_tasks_is_no_number(
     stage: Stage, calls: Calls
 ) -> None:
     def record(round_id: str, key: int, total: int) -> None:
-        if key < 60:
+        if key != 60:
             calls.record(round_id, key, total)
 
     turn = turn_of(stage, replace(calls, record=record))
     stage.saturation[key_of(turn)] = 400
 
-    latency.latency(turn, 50)
+    with pytest.raises(DeadlineExceeded, match=r"lost: 1 of \d+ tasks \(key 60\)"):
+        latency.latency(turn, 50)
 
-    assert "had not run when we gave up" in facts(turn)["did not keep up"]
-    assert samples(turn)["p95"][0] > 300
-    assert stage.workers.contender is None  # the round was abandoned
+
+@pytest.mark.usefixtures("short_window")
+def test_latency_of_one_that_repeats_tasks_is_no_number_though_it_was_cut_off(
+    stage: Stage, slow: "Slow"
+) -> None:
+    def record(round_id: str, key: int, total: int) -> None:
+        slow.calls.record(round_id, key, total)
+        slow.calls.record(round_id, key, total)
+
+    turn = turn_of(stage, replace(slow.calls, record=record))
+    stage.saturation[key_of(turn)] = 500
+
+    with pytest.raises(WrongExecution, match=r"^ran more than once: [^;]*$"):
+        latency.latency(turn, 100)
 
 
 def test_latencies_leave_out_the_first_second_and_forgive_no_late_call() -> None:
@@ -284,16 +317,31 @@ def test_known_saturation_is_not_measured_again(turn: Turn, stage: Stage) -> Non
     assert stage.workers.contender is None
 
 
-@pytest.mark.usefixtures("slow")
-def test_saturation_of_one_that_runs_nothing_is_no_number(
-    stage: Stage, calls: Calls, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("slow", "impatient")
+def test_saturation_of_one_that_loses_a_task_is_no_number(
+    stage: Stage, slow: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(saturation, "REST_S", 0.1)
+    monkeypatch.setattr(saturation, "REST_S", 0.5)
+
+    def record(round_id: str, key: int, total: int) -> None:
+        if key != 20:
+            slow.calls.record(round_id, key, total)
+
+    turn = turn_of(stage, replace(slow.calls, record=record))
+
+    with pytest.raises(DeadlineExceeded, match=r"lost: 1 of \d+ tasks \(key 20\)"):
+        saturation.saturation(turn)
+
+    assert stage.saturation == {}
+
+
+def test_saturation_without_a_run_in_the_window_is_no_number(
+    stage: Stage, slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(saturation, "WINDOW_S", 0)
-    turn = turn_of(stage, replace(calls, record=lambda *_: None))
 
     with pytest.raises(DeadlineExceeded, match="No task ended"):
-        saturation.saturation(turn)
+        saturation.saturation(turn_of(stage, slow.calls))
 
     assert stage.saturation == {}
 
@@ -390,32 +438,29 @@ class Counted:
         self.purges += 1
 
 
-def test_bulk_of_the_native_lane_is_a_loop_with_the_own_bulk_call_beside_it(
-    stage: Stage,
-) -> None:
+def test_bulk_is_one_call_where_the_library_has_one(stage: Stage) -> None:
     counted = Counted()
     turn = turn_of(stage, counted.calls(), Lane.NATIVE)
 
     bulk.bulk(turn)
 
-    assert counted.singles == 4_000
+    assert counted.singles == 0
     assert counted.bulks == [1_000] * 4
-    assert counted.purges == 2 * 5
-    assert len(samples(turn)["call"]) == 3
-    assert max(samples(turn)["call"]) < 30  # µs; the first round took 200 a task
-    assert facts(turn)["timed"] == "1,000 single calls"
-    assert 10 <= float(facts(turn)["own bulk call"].removesuffix(" µs")) < 30
+    assert counted.purges == 5
+    assert all(10 <= each < 30 for each in samples(turn)["call"])
+    assert facts(turn) == {"timed": "one bulk call"}
 
 
-def test_bulk_through_taskbridge_is_one_call(stage: Stage) -> None:
+def test_bulk_is_a_loop_where_the_library_has_none(stage: Stage) -> None:
     counted = Counted()
-    turn = turn_of(stage, counted.calls(), Lane.DURABLE)
+    turn = turn_of(stage, replace(counted.calls(), record_many=None), Lane.NATIVE)
 
     bulk.bulk(turn)
 
-    assert counted.singles == 0
-    assert all(10 <= each < 30 for each in samples(turn)["call"])
-    assert facts(turn) == {"timed": "one bulk call of 1,000"}
+    assert counted.singles == 4_000
+    assert len(samples(turn)["call"]) == 3
+    assert max(samples(turn)["call"]) < 30  # µs; the first round took 200 a task
+    assert facts(turn) == {"timed": "1,000 single calls"}
 
 
 # Cost.

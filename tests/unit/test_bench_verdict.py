@@ -176,8 +176,7 @@ def library(client: FakeRedis, monkeypatch: pytest.MonkeyPatch) -> Library:
     monkeypatch.setattr(stage, "START_S", 0.05)
     monkeypatch.setattr(stage, "RECORDS_S", 0.05)
     monkeypatch.setattr(drain_module, "WARM_UP", 5)
-    monkeypatch.setattr(drain_module, "STALL_S", 0.0)
-    monkeypatch.setattr(drain_module, "GRACE_S", 0.05)
+    monkeypatch.setattr("taskbridge_bench.turn.GRACE_S", 0.05)
     library = Library()
     monkeypatch.setattr(Contender, "calls", lambda self: library.calls)
     return library

@@ -74,7 +74,8 @@ def _taskbridge(library: str, profile: Profile) -> tuple[Contender, ...]:
             if orm
             else _ACKNOWLEDGES[library]
         ),
-        prefetch=f"queue_limit {SLOTS}" + ", bulk 1" * orm,
+        prefetch=f"queue_limit {SLOTS}"
+        + ", bulk 1; the keys of 50 rows are read ahead" * orm,
         schedules="a row that is locked until then" if orm else _SCHEDULE,
         **_BROKERS[library],
     )

@@ -1,7 +1,8 @@
 """What to take for what: computed from results, one profile and setting at a time.
 
 A need names a scenario's metric. Who is best there is taken, together with all who
-cannot be told from it. Contenders are never ranked over different guarantees.
+cannot be told from it. Only who promises at least once is asked, but where a loss is
+bearable: there everybody is.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -40,7 +41,7 @@ class Need:
     scenarios: Sequence[str]
     """The first of them that was measured counts."""
     metric: str
-    guarantee: str = AT_LEAST_ONCE
+    guarantees: Sequence[str] = (AT_LEAST_ONCE,)
     flawless: Sequence[str] = ()
     """Metrics that must be zero in each replicate."""
     only: Callable[[Mapping[str, Any]], bool] = lambda _: True
@@ -56,6 +57,8 @@ def _only_database(description: Mapping[str, Any]) -> bool:
 
 _ALIKE = (Verdict.NO_DIFFERENCE_SEEN, Verdict.BETTER)
 _DRAINS = ("drain-2000", "drain-500", "drain-20000", "drain-200", "saturation")
+_ANY = (AT_LEAST_ONCE, AT_MOST_ONCE)
+_BEARABLE = "at most once: what a killed worker held does not run again"
 _NO_WORK = "a rate of tasks that do nothing"
 _RUNS_AGAIN = (
     "a task that was cut off runs again: it must bear that; durable lanes had a LEASE "
@@ -73,22 +76,22 @@ NEEDS: tuple[Need, ...] = (
         need="Most tasks per second, a loss is bearable",
         scenarios=_DRAINS,
         metric="rate",
-        guarantee=AT_MOST_ONCE,
-        caveat="what a killed worker held does not run again",
+        guarantees=_ANY,
+        caveat=_BEARABLE,
     ),
     Need(
-        need="A start at once on an idle worker",
+        need="A start at once on an idle worker, none lost with it",
         scenarios=("pickup",),
         metric="pickup",
     ),
     Need(
-        need="Steady waits under load (99th percentile)",
+        need="Steady waits under load (99th percentile), none lost",
         scenarios=("latency-60", "latency-30", "latency-90"),
         metric="p99",
         caveat="load is relative to each contender's own saturation",
     ),
     Need(
-        need="The cheapest enqueue in a request",
+        need="The cheapest enqueue in a request, none lost later",
         scenarios=("enqueue",),
         metric="call",
     ),
@@ -107,7 +110,7 @@ NEEDS: tuple[Need, ...] = (
         caveat=_RUNS_AGAIN,
     ),
     Need(
-        need="Tasks that start when they are due",
+        need="Tasks that start when they are due, none lost",
         scenarios=("schedule",),
         metric="late_5s",
         flawless=("early",),
@@ -136,9 +139,9 @@ NEEDS: tuple[Need, ...] = (
         need="Nothing but a database, a loss is bearable",
         scenarios=_DRAINS,
         metric="rate",
-        guarantee=AT_MOST_ONCE,
+        guarantees=_ANY,
         only=_only_database,
-        caveat="what a killed worker held does not run again",
+        caveat=_BEARABLE,
     ),
 )
 
@@ -169,7 +172,8 @@ def _first(
 def _answer(results: Results, need: Need, block: Block) -> Advice | None:
     asked = [
         row
-        for row in block.groups.get(need.guarantee, ())
+        for guarantee in need.guarantees
+        for row in block.groups.get(guarantee, ())
         if need.only(_description(results, block, row.contender))
     ]
     if not asked:
@@ -194,7 +198,7 @@ def _answer(results: Results, need: Need, block: Block) -> Advice | None:
         showed=list(_showed(need, block, best, worse)),
         caveats=[
             *_caveats(need, best, unclear, is_alone=not told),
-            *_servers(results, block, best),
+            *_conditions(results, block, best),
         ],
     )
 
@@ -225,7 +229,8 @@ def _nobody(need: Need, block: Block, asked: Sequence[Row]) -> Advice:
         numbers=[],
         instead="nobody here",
         showed=[
-            f"None of {len(asked)} contenders that promise {need.guarantee}"
+            f"None of {len(asked)} contenders that promise "
+            f"{' or '.join(need.guarantees)}"
             + (f" was free of: {flaws}." if flaws else " was measured.")
         ],
         caveats=[need.caveat] if need.caveat else [],
@@ -264,11 +269,20 @@ def _caveats(
         yield f"{cell.contender} was early: {low} {metric_of(cell.key.metric).unit}"
 
 
-def _servers(results: Results, block: Block, best: Sequence[Cell]) -> Iterable[str]:
+def _conditions(results: Results, block: Block, best: Sequence[Cell]) -> Iterable[str]:
+    """Yield what must be known of those that are taken."""
     for cell in best:
-        servers = _description(results, block, cell.contender).get("servers") or ()
+        description = _description(results, block, cell.contender)
+        servers = description.get("servers") or ()
         if "postgresql" in servers and block.setting.database != "postgresql":
             yield f"{cell.contender} ran on PostgreSQL, others here on SQLite"
+        if acknowledges := description.get("acknowledges"):
+            yield f"{cell.contender} acknowledges {acknowledges}"
+        if description.get("fills_in_bulk"):
+            yield (
+                f"{cell.contender} took tasks that were enqueued together, in chunks: "
+                f"those of a chunk that is cut off may all run again"
+            )
 
 
 def _early(cell: Cell) -> bool:

@@ -150,7 +150,9 @@ def _print_advice(results: Results, console: Console) -> None:
                 table.add_row(Text(each.need), Text(take))
         console.print(table)
         if any(len(each.take) > 1 for each in advice):
-            _say(console, "Several names: no difference seen between them.", "dim")
+            _say(
+                console, "Several names: no difference from the first was seen.", "dim"
+            )
 
 
 def _footer(results: Results) -> Iterable[str]:

@@ -69,9 +69,9 @@ SCENARIOS: Mapping[str, Words] = {
         title="1,000 tasks in bulk",
         asks="What does a task cost when 1,000 are enqueued together?",
         measured=(
-            "Through TaskBridge by one enqueue_many, natively in a loop of single "
-            "calls; the time of all is divided by 1,000. What the library's own bulk "
-            "call takes, where it has one, is among the facts."
+            "By the library's own bulk call, through TaskBridge enqueue_many; where "
+            "there is none, in a loop of single calls. The facts say which. The time "
+            "of all is divided by 1,000."
         ),
     ),
     "saturation": Words(

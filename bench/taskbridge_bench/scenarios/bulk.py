@@ -1,17 +1,14 @@
 """Enqueue in bulk: what a task costs if a thousand of them are enqueued at once.
 
 Timed is the enqueuing process alone, from before the first call to after the last, over
-TASKS tasks, while no worker runs. Through TaskBridge that is one `enqueue_many`. In the
-native lane it is a loop of single calls, because that is what a project without
-TaskBridge has in every library; where the library has a bulk call of its own, its time
-is told beside it, in the facts, and compared with nothing.
+TASKS tasks, while no worker runs. It is the library's own bulk call, through TaskBridge
+`enqueue_many`; where there is none, a loop of single calls. The facts say which.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 
-from taskbridge_bench.contenders import EnqueueMany, Lane
+from taskbridge_bench.contenders import EnqueueMany
 from taskbridge_bench.turn import Turn
 
 TASKS = 1_000
@@ -22,15 +19,8 @@ NEVER_RUN = [("never-run", key, -1) for key in range(TASKS)]
 def bulk(turn: Turn) -> None:
     """Time rounds; the queue is purged after each, and the first is dropped."""
     own = turn.calls.record_many
-    timed: Callable[[], object] = one_by_one(turn)
-    facts = {"timed": f"{TASKS:,} single calls"}
-    if own is not None:
-        if turn.contender.lane is Lane.NATIVE:
-            each_us = statistics.median(_rounds(turn, all_at_once(own))) * 1e6
-            facts["own bulk call"] = f"{each_us:.0f} µs"
-        else:
-            timed = all_at_once(own)
-            facts["timed"] = f"one bulk call of {TASKS:,}"
+    timed = one_by_one(turn) if own is None else all_at_once(own)
+    facts = {"timed": f"{TASKS:,} single calls" if own is None else "one bulk call"}
     seconds = _rounds(turn, timed)
     turn.save(seconds, samples={"call": [each * 1e6 for each in seconds]}, facts=facts)
 

@@ -13,10 +13,6 @@ WARM_UP = 50
 BULK_FROM = 10_000
 """From this depth on the queue is filled by the library's own bulk call, if any."""
 FILL_AT_ONCE = 1_000
-STALL_S = 5.0
-"""Tasks that are left while none has ended for so long are lost, or late."""
-GRACE_S = 10.0
-"""How long they may take then, and two polls."""
 
 
 def drain(turn: Turn, depth: int) -> None:
@@ -37,11 +33,7 @@ def drain(turn: Turn, depth: int) -> None:
         opened = time.monotonic()
         turn.ledger.release(gates)
         in_time = turn.ledger.finishes(round_, turn.block.window_s)
-        if not in_time and _has_stalled(turn, round_):
-            # Not slow: this names what is lost, which a purge would hide.
-            turn.ledger.wait(round_, GRACE_S + 2 * turn.contender.poll_s)
-            in_time = True
-        if in_time:
+        if in_time or turn.catches_up(round_):
             turn.ledger.judge(round_)
             records.judge(gates.total + size)
             rates.append(size / (turn.ledger.runs(round_)[-1].ended - opened))
@@ -50,17 +42,14 @@ def drain(turn: Turn, depth: int) -> None:
         facts["cut off after"] = f"{turn.block.window_s:.0f} s"
         turn.abandon(round_)
         break
-    rates = rates[1:] or rates  # a warm-up that was cut off is all there is
+    if not rates[1:]:
+        facts["measured"] = f"the warm-up of {WARM_UP} alone: more took too long"
+    rates = rates[1:] or rates
     turn.save(
         [depth / max(rate, 1e-9) for rate in rates],
         samples={"rate": rates},
         facts=facts,
     )
-
-
-def _has_stalled(turn: Turn, round_: Round) -> bool:
-    runs = turn.ledger.runs(round_)
-    return not runs or time.monotonic() - runs[-1].ended > STALL_S
 
 
 def fill(turn: Turn, round_: Round) -> None:

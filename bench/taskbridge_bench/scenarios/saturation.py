@@ -103,7 +103,7 @@ def _measure(turn: Turn) -> tuple[Sequence[float], dict[str, str]]:
     start = time.monotonic()
     feeder.feed(WINDOW_S)
     round_ = turn.ledger.end_stream(stream, feeder.sent)
-    drained = turn.ledger.fills(round_, REST_S)
+    drained = turn.ledger.fills(round_, REST_S) or turn.catches_up(round_)
     rates = rates_of(turn.ledger.runs(round_), start, WINDOW_S)
     if drained:
         turn.ledger.judge(round_)
