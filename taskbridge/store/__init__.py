@@ -71,8 +71,11 @@ class Store(ABC):
     ) -> Collection[str]:
         """Start the next attempt of those that are READY after `attempt` starts.
 
+        A store that crashes may forget it, as if it had not been called, unless the
+        record says `at_most_once`.
+
         Args:
-            ids: distinct.
+            ids: distinct; one alone, if it is to run at most once.
             attempt: how often they were started before, by the message.
             worker_ids: JSON list of all workers so far, this one last.
             token: new; it fences what this attempt writes.

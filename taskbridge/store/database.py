@@ -81,7 +81,11 @@ class DatabaseStore(Store):
         with self._translated_errors():
             lease = self._clock.seconds(lease_s)
             started = self._update(
-                statements.START, worker_ids, token, lease, ids=ids, last=(attempt,)
+                statements.START,
+                *(worker_ids, token, lease),
+                ids=ids,
+                last=(attempt,),
+                without_flush=self._without_flush(),
             )
             if started == len(ids):
                 return ids
@@ -257,6 +261,12 @@ class DatabaseStore(Store):
         with connection.cursor() as cursor:
             cursor.execute(sql, [*parameters, *keys, *last])
             return int(cursor.rowcount)
+
+    def _without_flush(self) -> str:
+        connection = self._connection
+        # In a transaction of somebody else it would be theirs that does not wait.
+        is_alone = connection.vendor == "postgresql" and connection.get_autocommit()
+        return statements.WITHOUT_FLUSH if is_alone else ""
 
     def _held(self, ids: Collection[str], token: str) -> set[str]:
         rows = self._rows().filter(pk__in=ids, token=token, status="RUNNING")

@@ -31,7 +31,11 @@ def runs_of(ledger: Ledger) -> dict[str, list[Run]]:
 
 
 def judge(
-    records: Iterable[TaskRecord], keys: dict[str, str], ledger: Ledger
+    records: Iterable[TaskRecord],
+    keys: dict[str, str],
+    ledger: Ledger,
+    *,
+    forgotten: int = 0,
 ) -> "Figures":
     """See that every task has run, and none more often than its record says.
 
@@ -39,6 +43,7 @@ def judge(
         records: of all tasks, every one `work`.
         keys: of the ledger, by the id of the record.
         ledger: what they wrote.
+        forgotten: how many claims of each task a crash of the database may have undone.
 
     Returns:
         What it cost.
@@ -50,7 +55,7 @@ def judge(
     found = {record.id.hex: record for record in records}
     assert set(found) == set(keys), "records were lost, or appeared"
     for record_id, key in keys.items():
-        _judge_one(found[record_id], runs.get(key, []))
+        _judge_one(found[record_id], runs.get(key, []), forgotten)
     assert not set(runs) - set(keys.values()), "something ran that was not enqueued"
     return Figures(
         tasks=len(keys),
@@ -79,7 +84,7 @@ class Figures:
         )
 
 
-def _judge_one(record: TaskRecord, runs: Sequence[Run]) -> None:
+def _judge_one(record: TaskRecord, runs: Sequence[Run], forgotten: int) -> None:
     seen = (
         f"{record} attempt={record.attempt} lost={record.lost} errors={record.errors} "
         f"runs={runs}"
@@ -88,7 +93,7 @@ def _judge_one(record: TaskRecord, runs: Sequence[Run]) -> None:
     assert record.attempt == 1 + record.lost, seen
     assert record.lost <= MAX_LOST, seen
     # Fewer: it was killed after the claim, before the first line of the task.
-    assert 1 <= len(runs) <= record.attempt, seen
+    assert 1 <= len(runs) <= record.attempt + forgotten, seen
     assert any(run.ended for run in runs), seen
     assert not overlaps(runs), seen
 

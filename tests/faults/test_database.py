@@ -5,19 +5,24 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import dj_database_url
 import psycopg
 import pytest
 from django.conf import settings
-from django.db import connection
+from django.core.management import call_command
+from django.db import connection, connections, transaction
 from psycopg.rows import dict_row
 
 from taskbridge.models import TaskRecord
+from taskbridge.store.database import DatabaseStore
 from taskbridge.testing.harness import ManageProcess, wait_until
 from taskbridge.testing.services import PostgreSQL
 from tests.conftest import started
+from tests.unit.store_records import added, claim, one
 
 from . import tasks
 from .conftest import QUEUES
@@ -42,16 +47,47 @@ def postgresql() -> Iterator[PostgreSQL]:
         service.close()
 
 
+@pytest.fixture
+def broker(queue: str, request: pytest.FixtureRequest) -> bool:
+    """Start the broker of a queue; tell whether it has one beside the database."""
+    if service := QUEUES[queue]:
+        request.getfixturevalue(service)
+    return bool(service)
+
+
 def test_postgresql_restart_under_load_loses_nothing(
     queue: str,
+    broker: bool,
     postgresql: PostgreSQL,
-    request: pytest.FixtureRequest,
     tmp_path: Path,
     transactional_db: None,  # Django-Q2's purge() looks for schedules
 ) -> None:
     """A process of its own enqueues meanwhile."""
-    if service := QUEUES[queue]:
-        request.getfixturevalue(service)
+    _outage(queue, postgresql, tmp_path, postgresql.stop, has_broker=broker)
+
+
+@pytest.mark.parametrize("queue", ["celery_redis", "background_tasks"])
+def test_postgresql_crash_under_load_forgets_claims_and_loses_nothing(
+    queue: str,
+    broker: bool,
+    postgresql: PostgreSQL,
+    tmp_path: Path,
+    transactional_db: None,
+) -> None:
+    """A claim does not wait for the disk, so the server may not know of the last."""
+    kill = postgresql.kill
+    _outage(queue, postgresql, tmp_path, kill, has_broker=broker, forgotten=1)
+
+
+def _outage(
+    queue: str,
+    postgresql: PostgreSQL,
+    tmp_path: Path,
+    end: Callable[[], None],
+    *,
+    has_broker: bool,
+    forgotten: int = 0,
+) -> None:
     scene = Scene(f"fault_{queue}", tmp_path, {"DATABASE_URL": postgresql.url})
     try:
         with ManageProcess(
@@ -62,7 +98,7 @@ def test_postgresql_restart_under_load_loses_nothing(
             assert migrate.wait(timeout_s=90) == 0, migrate.log_tail()
         with psycopg.connect(postgresql.url, autocommit=True) as database:
             database.execute(f"TRUNCATE {TABLE}, django_q_ormq, background_task")
-        if service:
+        if has_broker:
             scene.backend.purge(scene.backend.queues)
         scene.start_worker()
         script = scene.run_script(
@@ -70,7 +106,7 @@ def test_postgresql_restart_under_load_loses_nothing(
         )
         ran = scene.ledger.entries
         wait_until(lambda: len(ran("finished")) > 10, "some have run", timeout_s=60)
-        postgresql.stop()
+        end()
         up_at = time.monotonic() + OUTAGE_S
         wait_until(lambda: time.monotonic() > up_at, "the outage ends")
         postgresql.start()
@@ -95,7 +131,74 @@ def test_postgresql_restart_under_load_loses_nothing(
     keys = {r.id.hex: json.loads(r.arguments)[0][1] for r in records}
     assert len(accepted) == 150
     assert accepted <= set(keys)
-    print(f"{scene.alias}: {judge(records, keys, scene.ledger)}")  # noqa: T201
+    figures = judge(records, keys, scene.ledger, forgotten=forgotten)
+    print(f"{scene.alias}: {figures}")  # noqa: T201
+
+
+@pytest.fixture
+def store(
+    postgresql: PostgreSQL,
+    monkeypatch: pytest.MonkeyPatch,
+    django_db_blocker: Any,
+) -> Iterator[DatabaseStore]:
+    """Records in a server that a test may kill."""
+    alias = "crashing"
+    configured = connections.configure_settings(
+        {"default": {}, alias: dj_database_url.parse(postgresql.url)}
+    )
+    connections.databases[alias] = configured[alias]
+    monkeypatch.setattr(DatabaseStore, "_database", alias)
+    try:
+        with django_db_blocker.unblock():
+            call_command("migrate", "taskbridge", database=alias, verbosity=0)
+            yield DatabaseStore("default")
+    finally:
+        connections[alias].close()
+        del connections[alias], connections.databases[alias]
+
+
+def _is_flushed(alias: str = "crashing") -> bool:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn()"
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def test_claim_does_not_wait_for_the_disk_of_postgresql(store: DatabaseStore) -> None:
+    ids = [added(store) for _ in range(20)]
+    assert _is_flushed()
+
+    seen = []
+    for record_id in ids:
+        claim(store, record_id, "worker")
+        seen.append(_is_flushed())
+        store.succeed({record_id: "null"}, token="worker")
+        assert _is_flushed()
+
+    assert not all(seen)
+
+
+def test_claim_in_a_transaction_leaves_its_commit_alone(store: DatabaseStore) -> None:
+    record_id = added(store)
+
+    with transaction.atomic(using="crashing"):
+        claim(store, record_id, "worker")
+
+    assert _is_flushed()
+
+
+def test_claim_of_at_most_once_survives_a_crash_of_postgresql(
+    store: DatabaseStore, postgresql: PostgreSQL
+) -> None:
+    record_id = added(store, at_most_once=True)
+
+    claim(store, record_id, "worker")
+    postgresql.kill()
+    postgresql.start()
+
+    connections["crashing"].close()
+    assert one(store, record_id).status == "RUNNING"
 
 
 def _rows(service: PostgreSQL) -> list[TaskRecord]:
