@@ -78,7 +78,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         question="What does a task cost if 1,000 are enqueued at once?",
         measure=bulk,
         metrics=("call",),
-        expected_s=4,
+        expected_s=1.5,
         needs_worker=False,
     ),
     "saturation": Scenario(

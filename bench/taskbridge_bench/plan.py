@@ -77,7 +77,7 @@ MODES: Mapping[str, Mode] = {
     ),
     "full": Mode(
         parts=(
-            Part(scenarios=("enqueue",), turns=5),
+            Part(scenarios=("enqueue",), turns=4),
             Part(scenarios=("enqueue-bulk",), turns=4),
             Part(scenarios=("drain-200", "drain-2000", "pickup"), turns=4, window_s=10),
             Part(
@@ -86,7 +86,7 @@ MODES: Mapping[str, Mode] = {
             Part(scenarios=("schedule", "retries"), turns=1, lanes=_OWN),
             Part(scenarios=_LATENCIES, turns=1, lanes=_OWN),
             Part(scenarios=("mixed",), turns=1, lanes=_OWN),
-            Part(scenarios=("cost",), turns=1, rounds=3),
+            Part(scenarios=("cost",), turns=1, rounds=2),
             Part(scenarios=("drain-20000",), turns=1, window_s=8, libraries=_ADAPTED),
             Part(
                 scenarios=("recovery-flush", "recovery-restart"),
@@ -104,7 +104,7 @@ MODES: Mapping[str, Mode] = {
                 lanes=(Lane.NATIVE,),
             ),
         ),
-        limit_s=4_400,
+        limit_s=4_600,
     ),
     "full-postgresql": Mode(
         parts=(
@@ -115,7 +115,7 @@ MODES: Mapping[str, Mode] = {
                 needs_database=True,
             ),
         ),
-        limit_s=900,
+        limit_s=720,
     ),
 }
 

@@ -8,6 +8,7 @@ equal     the same with 2 processes and --prefetch-multiplier 1
 """
 
 import os
+from dataclasses import replace
 from typing import Any
 
 from .model import SLOTS, Contender, Guarantee, Lane, Profile
@@ -111,6 +112,22 @@ def _taskbridge(library: str, profile: Profile) -> tuple[Contender, ...]:
     )
 
 
+def _chunk() -> Contender:
+    contender = durable(
+        "celery_chunk",
+        "chunk_celery",
+        Profile.EQUAL,
+        prefetch=f"1 message of up to CHUNK = {CHUNK} tasks for each slot",
+        fills_in_bulk=True,
+        **_BROKERS["celery"],
+    )
+    alone = "as celery-durable: what is enqueued alone travels alone"
+    singles = ("pickup", "saturation", "latency", "mixed", "schedule", "retries")
+    return replace(
+        contender, cannot={**contender.cannot, **dict.fromkeys(singles, alone)}
+    )
+
+
 CONTENDERS: tuple[Contender, ...] = (
     *(
         contender
@@ -119,12 +136,5 @@ CONTENDERS: tuple[Contender, ...] = (
         for contender in (_native(library, profile), *_taskbridge(library, profile))
     ),
     _late(),
-    durable(
-        "celery_chunk",
-        "chunk_celery",
-        Profile.EQUAL,
-        prefetch=f"1 message of up to CHUNK = {CHUNK} tasks for each slot",
-        fills_in_bulk=True,
-        **_BROKERS["celery"],
-    ),
+    _chunk(),
 )

@@ -12,7 +12,7 @@ from taskbridge_bench.contenders import EnqueueMany
 from taskbridge_bench.turn import Turn
 
 TASKS = 1_000
-ROUNDS = 3
+ROUNDS = 2
 NEVER_RUN = [("never-run", key, -1) for key in range(TASKS)]
 
 
