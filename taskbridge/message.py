@@ -5,21 +5,19 @@ message is JSON with Django's signature behind it, so SECRET_KEY_FALLBACKS work 
 nothing that was not signed here ever names code to run.
 """
 
-import hmac
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 from django.core.signals import setting_changed
-from django.core.signing import BadSignature, Signer, b64_encode
+from django.core.signing import BadSignature, Signer
 from django.dispatch import receiver
-from django.utils.crypto import salted_hmac
-from django.utils.encoding import force_bytes
 
 from .exceptions import InvalidMessage
+from .signing import KeyOnceSigner
 
 SALT = "taskbridge.message"
 VERSION = 1
@@ -64,23 +62,9 @@ class Envelope:
     """None: as soon as possible; durable delivery keeps the time by itself."""
 
 
-class _Signer(Signer):
-    """Django's signer, which derives its key anew for each signature, does it once."""
-
-    def signature(self, value: str | bytes, key: str | bytes | None = None) -> str:
-        mac = _keyed_mac(self.salt, key or self.key).copy()
-        mac.update(force_bytes(value))
-        return b64_encode(mac.digest()).decode()
-
-
-@lru_cache(maxsize=64)
-def _keyed_mac(salt: str, key: str | bytes) -> hmac.HMAC:
-    return salted_hmac(f"{salt}signer", b"", key, algorithm="sha256")
-
-
 @cache
 def _signer() -> Signer:
-    return _Signer(salt=SALT)
+    return KeyOnceSigner(salt=SALT)
 
 
 @receiver(setting_changed)

@@ -13,21 +13,24 @@ from hashlib import sha1
 from background_task.models import Task as Row
 from background_task.settings import app_settings
 from background_task.tasks import tasks
-from django.db import connections, router, transaction
+from django.db import connections, router
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from taskbridge.backend import Envelope
 from taskbridge.execution import run
+from taskbridge.rows import insert_rows
 
 NATIVE_TASK = "taskbridge.run"
 
+TABLE = "background_task"
+INSERTED = (
+    *("task_name", "task_params", "task_hash", "priority", "queue", "run_at"),
+    *("repeat", "attempts", "last_error"),
+)
+
 # Written out: the ORM takes longer to make them than a database to run them.
-INSERT = """
-INSERT INTO background_task (task_name, task_params, task_hash, priority, queue, run_at,
-{repeat}, attempts, last_error)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"""
 CLAIM = """
 UPDATE background_task SET locked_by = %s, locked_at = %s
 WHERE id IN ({keys}) AND failed_at IS NULL
@@ -44,25 +47,19 @@ class Rows:
 
     def insert(self, envelopes: Sequence[Envelope]) -> None:
         """Add a row for each envelope, all or none."""
-        now = timezone.now()
-        with _cursor() as cursor:
-            operations = cursor.db.ops
-            instant = operations.adapt_datetimefield_value
-            rows = [
-                (
-                    *_named(envelope.body),
-                    *(self._native_priority(envelope.priority), envelope.queue_name),
-                    *(instant(envelope.run_after or now), Row.NEVER, 0, ""),
-                )
-                for envelope in envelopes
-            ]
-            # A reserved word of MariaDB.
-            insert = INSERT.format(repeat=operations.quote_name("repeat"))
-            if len(rows) == 1:
-                cursor.execute(insert, rows[0])  # BEGIN and COMMIT take longer than it
-            else:
-                with transaction.atomic(using=cursor.db.alias):
-                    cursor.executemany(insert, rows)
+        database = router.db_for_write(Row)
+        instant = connections[database].ops.adapt_datetimefield_value
+        now = instant(timezone.now())
+        rows = [
+            (
+                *_named(envelope.body),
+                *(self._native_priority(envelope.priority), envelope.queue_name),
+                instant(envelope.run_after) if envelope.run_after else now,
+                *(Row.NEVER, 0, ""),
+            )
+            for envelope in envelopes
+        ]
+        insert_rows(database, TABLE, INSERTED, rows)
 
     def waiting(self) -> QuerySet[Row]:
         """Our rows that nobody has claimed, due or not."""

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 import redis
-from django.db import close_old_connections, connections, transaction
+from django.db import close_old_connections, connections
 from django.db.models import Count, QuerySet
 from django.utils import timezone
 from django_q.brokers import orm, redis_broker
@@ -21,11 +21,12 @@ from django_q.signing import SignedPackage
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from taskbridge.rows import insert_rows
+
 LOOK_AHEAD = 50
 LOOK_AHEAD_FOR_S = 0.5
 
-# Written out: the ORM takes longer to make it than a database to run it.
-INSERT = "INSERT INTO django_q_ormq ({columns}) VALUES (%s, %s, %s)"
+TABLE = "django_q_ormq"
 
 CONNECT_TIMEOUT_S = 2
 ANSWER_TIMEOUT_S = 4
@@ -112,18 +113,10 @@ class OrmBroker(orm.ORM):
 
     def add(self, queue: str, packages: Sequence[str], due: datetime | None) -> None:
         """Insert packages, all or none."""
-        with connections[self._database].cursor() as cursor:
-            operations = cursor.db.ops
-            lock = operations.adapt_datetimefield_value(due or timezone.now())
-            # `key` and `lock` are words of MariaDB.
-            columns = map(operations.quote_name, ("key", "payload", "lock"))
-            insert = INSERT.format(columns=", ".join(columns))
-            rows = [(queue, package, lock) for package in packages]
-            if len(rows) == 1:
-                cursor.execute(insert, rows[0])  # BEGIN and COMMIT take longer than it
-            else:
-                with transaction.atomic(using=self._database):
-                    cursor.executemany(insert, rows)
+        operations = connections[self._database].ops
+        lock = operations.adapt_datetimefield_value(due or timezone.now())
+        rows = [(queue, package, lock) for package in packages]
+        insert_rows(self._database, TABLE, ("key", "payload", "lock"), rows)
 
     def enqueue(self, task: str) -> None:
         """Add what Django-Q2's scheduler fires: a delay from before a move to ORM."""

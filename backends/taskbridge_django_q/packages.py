@@ -2,15 +2,19 @@
 
 import secrets
 from collections.abc import Collection, Sequence
+from functools import cache
 from itertools import groupby
 from typing import Any
 
+from django.core.signing import TimestampSigner
 from django.utils import timezone
+from django_q.conf import Conf
 from django_q.models import Schedule
 from django_q.signals import pre_enqueue
-from django_q.signing import SignedPackage
+from django_q.signing import PickleSerializer
 
 from taskbridge.backend import Envelope
+from taskbridge.signing import KeyOnceSigner
 
 from .brokers import OrmBroker, RedisBroker
 
@@ -46,7 +50,17 @@ def package(body: str) -> str:
         **OPTIONS,
     }
     pre_enqueue.send(sender="django_q", task=task)
-    return SignedPackage.dumps(task)
+    signer = _signer(Conf.SECRET_KEY, Conf.PREFIX)
+    return signer.sign_object(task, PickleSerializer, Conf.COMPRESSED)
+
+
+class _Signer(KeyOnceSigner, TimestampSigner):
+    """What ``SignedPackage`` makes anew for each package."""
+
+
+@cache
+def _signer(key: str, salt: str) -> _Signer:
+    return _Signer(key=key, salt=salt)
 
 
 def purge(broker: OrmBroker | RedisBroker, queues: Collection[str]) -> int:

@@ -8,12 +8,10 @@ longer than the database does. They touch rows by primary key, or by the index o
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 from django.db import (
@@ -31,13 +29,12 @@ from django.utils import timezone
 from taskbridge.exceptions import StoreUnavailable
 from taskbridge.identity import oldest_id
 from taskbridge.models import TaskRecord
+from taskbridge.rows import Row, insert_rows
 
 from . import Due, Store, statements
 from .clock import Clock, clock_of
 
-ROWS_PER_INSERT = 1000
 ROWS_PER_UPDATE = 500
-CHARACTERS_PER_INSERT = 4_000_000  # MariaDB takes 16 MB in one packet by default
 
 
 class DatabaseStore(Store):
@@ -57,13 +54,10 @@ class DatabaseStore(Store):
                 f"nobody says when the message may leave. Use transaction.atomic()."
             )
         with self._translated_errors():
-            batches = list(_batches(records, self._rows_per_insert()))
-            if len(batches) == 1:
-                self._insert(batches[0])  # BEGIN and COMMIT would be two round trips
-            else:
-                with transaction.atomic(using=self._database):
-                    for batch in batches:
-                        self._insert(batch)
+            insert_rows(
+                *(self._database, statements.TABLE, statements.INSERTED),
+                _inserted(records, connection),
+            )
         if then is not None:
             transaction.on_commit(then, using=self._database, robust=True)
 
@@ -280,30 +274,6 @@ class DatabaseStore(Store):
             now = datetime.fromisoformat(now)
         return now if timezone.is_aware(now) else now.replace(tzinfo=UTC)
 
-    def _insert(self, records: Sequence[TaskRecord]) -> None:
-        connection = self._connection
-        parameters: list[Any] = []
-        instant = connection.ops.adapt_datetimefield_value
-        keys = _keys([record.id.hex for record in records], connection)
-        for key, r in zip(keys, records, strict=True):
-            run_after = instant(r.run_after) if r.run_after else None
-            wake_at = instant(r.wake_at) if r.wake_at else None
-            parameters += (
-                *(key, r.backend, r.task, r.queue_name, r.priority),
-                *(r.arguments, run_after, instant(r.enqueued_at), r.at_most_once),
-                *(wake_at, r.pushes, r.pushed_to),
-            )
-        with connection.cursor() as cursor:
-            cursor.execute(statements.insert(len(records)), parameters)
-
-    def _rows_per_insert(self) -> int:
-        if self._connection.vendor != "sqlite":
-            return ROWS_PER_INSERT
-        self._connection.ensure_connection()
-        sqlite: sqlite3.Connection = self._connection.connection
-        limit = sqlite.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
-        return min(ROWS_PER_INSERT, limit // len(statements.INSERTED))
-
     @contextlib.contextmanager
     def _translated_errors(self) -> Iterator[None]:
         try:
@@ -319,6 +289,24 @@ class DatabaseStore(Store):
             ) from exc
 
 
+def _inserted(
+    records: Sequence[TaskRecord], connection: BaseDatabaseWrapper
+) -> list[Row]:
+    """Return the values of `statements.INSERTED`, as the database takes them."""
+    instant = connection.ops.adapt_datetimefield_value
+    keys = _keys([record.id.hex for record in records], connection)
+    return [
+        (
+            *(key, r.backend, r.task, r.queue_name, r.priority, r.arguments),
+            instant(r.run_after) if r.run_after else None,
+            *(instant(r.enqueued_at), r.at_most_once),
+            instant(r.wake_at) if r.wake_at else None,
+            *(r.pushes, r.pushed_to),
+        )
+        for key, r in zip(keys, records, strict=True)
+    ]
+
+
 def _keys(
     ids: Collection[str], connection: BaseDatabaseWrapper
 ) -> Collection[str] | list[uuid.UUID]:
@@ -331,17 +319,3 @@ def _keys(
 def _hex(key: uuid.UUID | str) -> str:
     # MariaDB's own type is read as text with hyphens.
     return key.hex if isinstance(key, uuid.UUID) else key.replace("-", "")
-
-
-def _batches(records: Sequence[TaskRecord], rows: int) -> Iterator[list[TaskRecord]]:
-    """Split records so that each statement stays below the limits of databases."""
-    rest = iter(records)
-    while batch := list(islice(rest, rows)):
-        characters = 0
-        start = 0
-        for index, record in enumerate(batch):
-            characters += len(record.arguments)
-            if characters > CHARACTERS_PER_INSERT and index > start:
-                yield batch[start:index]
-                start, characters = index, len(record.arguments)
-        yield batch[start:]

@@ -87,11 +87,3 @@ def complete(template: str, clock: Clock, ids: int = 0, **fragments: str) -> str
         ids=", ".join(["%s"] * ids),
         **fragments,
     )
-
-
-@lru_cache(maxsize=16)
-def insert(rows: int) -> str:
-    """Return the INSERT of so many rows; parameters in the order of `INSERTED`."""
-    row = f"({', '.join(['%s'] * len(INSERTED))})"
-    columns = ", ".join(INSERTED)
-    return f"INSERT INTO {TABLE} ({columns}) VALUES {', '.join([row] * rows)}"  # noqa: S608 - all of it is ours

@@ -278,8 +278,7 @@ def test_bad_argument_leaves_nothing(queue, argument):
 
 
 def test_table_that_is_not_there_is_told(queue, monkeypatch):
-    sql = statements.insert(1).replace(statements.TABLE, "no_such_table")
-    monkeypatch.setattr(statements, "insert", lambda rows: sql)
+    monkeypatch.setattr(statements, "TABLE", "no_such_table")
     with pytest.raises(BackendUnavailable, match=r"Is it up, and migrated\?"):
         add.enqueue(1)
     assert queue.envelopes == []
