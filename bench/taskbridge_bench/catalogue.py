@@ -142,7 +142,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         f"recovery-{fault}": Scenario(
             question=question,
             measure=partial(recovery, fault=fault),
-            metrics=("rerun", "lost", "duplicated"),
+            metrics=("rerun", "lost", "late", "duplicated"),
             expected_s=expected_s,
             keeps_worker=False,
             environ=IMPATIENT,

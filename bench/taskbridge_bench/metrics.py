@@ -44,6 +44,7 @@ METRICS: Mapping[str, Metric] = {
     "doubled": _time("Firings that happened twice", "firings"),
     "rerun": _time("From the fault to the rerun", "s"),
     "lost": _time("Tasks that had not run 20 s after the fault", "tasks"),
+    "late": _time("Tasks that come back, but later than that", "tasks"),
     "duplicated": _time("Tasks that ran again though they had finished", "tasks"),
     "short_wait": _time("Wait of short tasks beside long ones", "ms"),
     "cpu": _time("Processor time of 1,000 tasks", "s"),

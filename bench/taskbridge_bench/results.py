@@ -65,7 +65,7 @@ A hundred tasks of one turn are one observation of what a turn is like, so only 
 are ever their replicates.
 """
 
-COUNTED = frozenset({"lost", "duplicated", "missed", "doubled"})
+COUNTED = frozenset({"lost", "late", "duplicated", "missed", "doubled"})
 """Metrics of which the worst round of a turn counts: a median would hide a loss."""
 
 _Turn = Mapping[str, Any]

@@ -10,8 +10,8 @@ TASKBRIDGE_BENCH_Q_ORM      "1": Django-Q2's own cluster works on the ORM broker
 TASKBRIDGE_BENCH_CELERY_LATE  "1": native Celery acknowledges late
 TASKBRIDGE_BENCH_LEDGER     the directory of the ledger; see `work`
 TASKBRIDGE_BENCH_WORK       what each task does; see `work`
-TASKBRIDGE_BENCH_LEASE_S    LEASE of durable delivery, if not the default
-TASKBRIDGE_BENCH_REDELIVER_S  REDELIVER of durable delivery, if not the default
+TASKBRIDGE_BENCH_LEASE_S    seconds after which a task of a killed worker is handed out
+                            again, where there is a setting for it; see `impatience`
 TASKBRIDGE_BENCH_PERIODIC   "ROUND SECONDS": let native schedulers fire `work.tick`
 TASKBRIDGE_BENCH_COUNT_QUERIES  "1": count this process's queries; see `queries`
 TASKBRIDGE_BENCH_PROJECT    the user's own settings module; see `project`
@@ -26,6 +26,8 @@ import dj_database_url
 from .additions import added_apps, added_backends
 from .contenders.taskbridge import CHUNK
 from .databases import RedisDatabase, redis_url
+from .impatience import VARIABLE as LEASE_S
+from .impatience import impatient
 from .project import under_project
 
 _REDIS_URL = os.environ["TASKBRIDGE_BENCH_REDIS_URL"]
@@ -78,10 +80,6 @@ LOGGING = {
 
 
 def _taskbridge(backend: str, delivery: str, **options: Any) -> dict[str, Any]:
-    if delivery == "durable":
-        for name in ("LEASE", "REDELIVER"):
-            if seconds := os.environ.get(f"TASKBRIDGE_BENCH_{name}_S"):
-                options[name] = float(seconds)
     return {
         "BACKEND": backend,
         "QUEUES": ["default"],
@@ -177,6 +175,9 @@ PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "procrastinate_tasks"
 # A worker makes up for a firing that was missed before its start, of up to 10 minutes
 # ago; in seconds, more than the 0.5 by which it oversleeps (periodic.py, MARGIN).
 PROCRASTINATE_PERIODIC_DEFAULTS = {"max_delay": 0.75}
+
+if _LEASE_S := os.environ.get(LEASE_S):
+    globals().update(impatient(globals(), int(_LEASE_S)))
 
 if _PROJECT := os.environ.get("TASKBRIDGE_BENCH_PROJECT"):
     _OURS = {name: value for name, value in globals().items() if name.isupper()}

@@ -29,7 +29,7 @@ LIBRARIES = (
 PEERS = ("huey", "dramatiq", "rq", "procrastinate", "django_tasks_db", "django_ox")
 MAY_BE_EMPTY = {
     *("calls_arguments", "environ", "imports", "servers", "cannot", "beside"),
-    *("hoarded", "fills_in_bulk", "control_of", "poll_s"),
+    *("recovery", "returns", "hoarded", "fills_in_bulk", "control_of", "poll_s"),
 }
 
 

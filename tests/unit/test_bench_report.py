@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import math
 import re
 from base64 import b64decode
 from dataclasses import replace
@@ -118,6 +119,27 @@ def test_advice_takes_nobody_who_lost_a_task(results):
     assert found.take == []
     assert found.instead == "nobody here"
     assert "None of" in found.showed[0]
+
+
+def test_advice_names_who_comes_back_later_without_taking_it(results):
+    late = "dramatiq-native"
+    turns = [dict(turn["extra_info"]) for turn in document()["benchmarks"]]
+    for turn in turns:
+        if turn["contender"]["name"] == late:
+            turn["contender"] = {**turn["contender"], "returns": "by chance"}
+            if turn["scenario"] == "recovery-worker":
+                turn["samples"] = {"rerun": [math.nan], "lost": [0], "late": [2]}
+    changed = [{"extra_info": turn} for turn in turns]
+
+    [found] = [
+        each
+        for each in advise(read({**document(), "benchmarks": changed}))
+        if "kill -9" in each.need and each.setting.profile == "equal"
+    ]
+
+    assert found.take
+    assert late not in found.take
+    assert f"{late} comes back later: by chance" in found.caveats
 
 
 def test_advice_is_undecided_after_too_few_rounds():

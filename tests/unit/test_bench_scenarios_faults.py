@@ -10,12 +10,12 @@ from typing import Any, cast
 import pytest
 import redis
 
-from taskbridge_bench.contenders import CONTENDERS, Contender
+from taskbridge_bench.contenders import CONTENDERS, Contender, Guarantee
 from taskbridge_bench.contenders.model import NO_BROKER
 from taskbridge_bench.ledger import Ledger, Round
 from taskbridge_bench.plan import cannot
 from taskbridge_bench.scenarios import faults, recovery
-from taskbridge_bench.scenarios.recovery import Trial, outcome_of
+from taskbridge_bench.scenarios.recovery import Trial, late_of, outcome_of
 from taskbridge_bench.turn import Turn
 from tests.unit.bench_library import CONTENDER, FakeRedis, Library, turn_of
 
@@ -48,6 +48,7 @@ def trial(library: Library, ledger: Ledger) -> Trial:
         gates=ledger.new_round(2),
         waiting=ledger.new_round(3),
         interrupted=1,
+        held_s=1.0,
         fault=10.0,
         lasted_s=1.0,
     )
@@ -70,7 +71,7 @@ def test_outcome_rerun_is_the_next_start_of_what_was_interrupted(
 
     outcome = outcome_of(ledger, trial)
 
-    assert (outcome.rerun_s, outcome.lost, outcome.duplicated) == (5, 0, 0)
+    assert (outcome.rerun_s, outcome.missing, outcome.duplicated) == (5, 0, 0)
 
 
 def test_outcome_rerun_is_the_last_of_several(
@@ -80,9 +81,12 @@ def test_outcome_rerun_is_the_last_of_several(
     sign_all(library, trial.waiting, 11, 12, 13)
     library.sign(trial.gates.id, 1, -1, 15, 15)
 
-    assert outcome_of(ledger, trial).lost == 1
+    assert outcome_of(ledger, trial).missing == 1
     library.sign(trial.gates.id, 0, -1, 16, 16)
-    assert (outcome_of(ledger, trial).rerun_s, outcome_of(ledger, trial).lost) == (6, 0)
+    assert (outcome_of(ledger, trial).rerun_s, outcome_of(ledger, trial).missing) == (
+        6,
+        0,
+    )
 
 
 def test_outcome_of_a_broker_is_the_end_of_the_last_that_waited(
@@ -93,7 +97,7 @@ def test_outcome_of_a_broker_is_the_end_of_the_last_that_waited(
 
     outcome = outcome_of(ledger, trial)
 
-    assert (outcome.rerun_s, outcome.lost, outcome.duplicated) == (8.5, 0, 0)
+    assert (outcome.rerun_s, outcome.missing, outcome.duplicated) == (8.5, 0, 0)
 
 
 def test_outcome_what_has_not_run_is_lost(
@@ -104,7 +108,7 @@ def test_outcome_what_has_not_run_is_lost(
     outcome = outcome_of(ledger, trial)
 
     assert math.isnan(outcome.rerun_s)
-    assert (outcome.unfinished, outcome.unstarted, outcome.lost) == (1, 1, 2)
+    assert (outcome.unfinished, outcome.unstarted, outcome.missing) == (1, 1, 2)
 
 
 def test_outcome_a_task_that_ran_twice_does_not_stand_for_one_that_is_lost(
@@ -116,7 +120,7 @@ def test_outcome_a_task_that_ran_twice_does_not_stand_for_one_that_is_lost(
 
     outcome = outcome_of(ledger, trial)
 
-    assert (outcome.lost, outcome.duplicated) == (1, 1)
+    assert (outcome.missing, outcome.duplicated) == (1, 1)
 
 
 def test_outcome_each_kind_of_duplicate_counts(
@@ -129,6 +133,31 @@ def test_outcome_each_kind_of_duplicate_counts(
         library.sign(trial.gates.id, 0, -1, start, start)
 
     assert outcome_of(ledger, trial).duplicated == 3
+
+
+@pytest.mark.parametrize(
+    ("guarantee", "returns", "interrupted", "late"),
+    [
+        (Guarantee.AT_LEAST_ONCE, "after an hour", 1, 2),
+        (Guarantee.AT_MOST_ONCE, "after an hour", 1, 1),  # of what had not started
+        (Guarantee.AT_LEAST_ONCE, "", 1, 0),
+        (Guarantee.AT_LEAST_ONCE, "after an hour", 0, 0),  # the broker's data are gone
+    ],
+)
+def test_late_is_what_comes_back_by_the_rule_of_the_contender(
+    library: Library,
+    ledger: Ledger,
+    trial: Trial,
+    guarantee: Guarantee,
+    returns: str,
+    interrupted: int,
+    late: int,
+):
+    trial = replace(trial, interrupted=interrupted)
+    contender = replace(CONTENDER, guarantee=guarantee, returns=returns)
+    sign_all(library, trial.waiting, 11, 12)
+
+    assert late_of(contender, trial, outcome_of(ledger, trial)) == late
 
 
 def fake_fault(monkeypatch: pytest.MonkeyPatch, inflict: Any, interrupted: int) -> None:
@@ -204,6 +233,34 @@ def test_recovery_library_that_loses_a_killed_task_quotes_its_rule(
     facts = turn.benchmark.extra_info["facts"]
     assert facts["interrupted"] == "0 of 1 ran again"
     assert CONTENDER.acknowledges in facts["lost"]
+
+
+def test_recovery_library_that_comes_back_later_has_lost_nothing(
+    library: Library, make_turn: Callable[..., Turn], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Contender, "calls", lambda self: library.calls)
+    fake_fault(monkeypatch, lambda turn, pid: None, 1)
+    turn = make_turn()
+    later = replace(
+        CONTENDER, guarantee=Guarantee.AT_LEAST_ONCE, returns="by chance, later"
+    )
+    turn.block = replace(turn.block, contender=later)
+
+    recovery.recovery(turn, "flush")
+
+    samples = turn.benchmark.extra_info["samples"]
+    assert (samples["late"], samples["lost"]) == ([1], [0])
+    assert math.isnan(samples["rerun"][0])  # nobody saw it
+    facts = turn.benchmark.extra_info["facts"]
+    assert facts["later"] == "1 not run within 0.1 s: by chance, later"
+    assert "lost" not in facts
+
+
+def test_recovery_faults_come_before_any_setting_that_is_shortened_is_over():
+    oldest_s = recovery.PAUSE_S + recovery.PHASE_S
+
+    # Django-Q2's timeout is the shortest.
+    assert oldest_s < recovery.LEASE_S - 1
 
 
 def test_fault_of_a_process_interrupts_all_that_it_runs():

@@ -5,13 +5,17 @@ defaults  celery -A APP worker: as many processes as cores, acknowledges before 
 equal     the same with 2 processes and --prefetch-multiplier 1
           "celery_late" acknowledges after a task ran, and when its process was lost:
           the settings that Celery offers for at least once
+
+In recovery visibility_timeout is 5 s on Redis. In the native lane a worker looks every
+second for what is overdue (unacked_restore_interval and unacked_restore_throttle of
+kombu 5.7), not every 100 s; TaskBridge has no option for that.
 """
 
 import os
 from dataclasses import replace
 from typing import Any
 
-from .model import SLOTS, Contender, Guarantee, Lane, Profile
+from .model import RECOVERY_S, SLOTS, Contender, Guarantee, Lane, Profile
 from .taskbridge import CHUNK, durable, lanes
 
 _APPS = {
@@ -39,6 +43,20 @@ _PREFETCHED = {
     "visibility_timeout = 3600 s",
     "celery_rabbitmq": "one that was prefetched and did not start comes again at once",
 }
+_VISIBLE = f"is {RECOVERY_S} s, not 3600 s"
+_RECOVERY = {
+    "celery": f"visibility_timeout {_VISIBLE}; unacked_restore_interval and "
+    "unacked_restore_throttle are 1, so that a worker looks every 1 s, not every 100 s",
+    "celery_rabbitmq": "",
+}
+_BRIDGED: dict[str, dict[str, str]] = {
+    "celery": {
+        "recovery": f"VISIBILITY_TIMEOUT {_VISIBLE}",
+        "returns": "one that was prefetched and did not start comes again, up to 100 s "
+        "after VISIBILITY_TIMEOUT: there is no option for how often a worker looks",
+    },
+    "celery_rabbitmq": {},
+}
 _ETA = "the worker's memory, woken when it is due (eta)"
 _NATIVE: dict[str, Any] = {
     "lane": Lane.NATIVE,
@@ -57,6 +75,7 @@ def _native(library: str, profile: Profile) -> Contender:
         slots=SLOTS if profile is Profile.EQUAL else os.cpu_count() or 1,
         acknowledges=f"before it runs (Celery's default); {_PREFETCHED[library]}",
         prefetch=_prefetch(profile),
+        recovery=_RECOVERY[library],
         calls_path=f"taskbridge_bench.native.celery_calls:{library}",
         beside=(_beat(_APPS[library]),),
         **_NATIVE,
@@ -74,6 +93,7 @@ def _late() -> Contender:
         acknowledges="after it ran (task_acks_late, task_reject_on_worker_lost); an "
         "unacknowledged message comes again after visibility_timeout = 3600 s",
         prefetch=_prefetch(Profile.EQUAL),
+        recovery=_RECOVERY["celery"],
         calls_path="taskbridge_bench.native.celery_calls:celery",
         environ={"TASKBRIDGE_BENCH_CELERY_LATE": "1"},
         beside=(_beat(_APPS["celery"]),),
@@ -108,6 +128,7 @@ def _taskbridge(library: str, profile: Profile) -> tuple[Contender, ...]:
         acknowledges="before it runs",
         schedules=_ETA,
         prefetch=_prefetch(Profile.EQUAL),
+        **_BRIDGED[library],
         **facts,
     )
 

@@ -3,12 +3,16 @@
 defaults  qcluster as its documentation starts: as many workers as cores, a worker
           replaced after 500 tasks, results of success kept (save_limit 250)
 equal     2 workers, none replaced, no results of success (save_limit -1)
+
+In recovery the ORM broker's retry is 5 s, and the cluster's timeout 4 s: it ends tasks
+that take longer, and its documentation asks that it be below retry. Tasks are younger
+when the fault comes. RETRY of the bridge is 5 s as well; TaskBridge has no timeout.
 """
 
 import os
 from typing import Any
 
-from .model import NO_BROKER, SLOTS, Contender, Guarantee, Lane, Profile
+from .model import NO_BROKER, RECOVERY_S, SLOTS, Contender, Guarantee, Lane, Profile
 from .taskbridge import lanes
 
 _SCHEDULE = "a Schedule row, looked at every 30 s"
@@ -53,6 +57,10 @@ def _native(library: str, profile: Profile) -> Contender:
         acknowledges=_ACKNOWLEDGES[library],
         prefetch=f"queue_limit {slots**2} (workers squared, the default)",
         schedules=_SCHEDULE,
+        recovery=f"retry is {RECOVERY_S} s, not 120 s, and timeout {RECOVERY_S - 1} s, "
+        "not 60 s"
+        if library == "django_q_orm"
+        else "",
         results="none: save_limit -1" if equal else "the last 250 (save_limit)",
         calls_path=f"taskbridge_bench.native.django_q_calls:{library}",
         environ={
@@ -77,6 +85,7 @@ def _taskbridge(library: str, profile: Profile) -> tuple[Contender, ...]:
         prefetch=f"queue_limit {SLOTS}"
         + ", bulk 1; the keys of 50 rows are read ahead" * orm,
         schedules="a row that is locked until then" if orm else _SCHEDULE,
+        recovery=f"RETRY is {RECOVERY_S} s, not 3600 s" * orm,
         **_BROKERS[library],
     )
 

@@ -12,6 +12,7 @@ renewed while it runs, and a reaper of any worker looks for expired ones every 3
 task is handed out MAX_ATTEMPTS = 3 times (worker.py, backend.py).
     defaults  one `ox_worker`: one process, one thread
     equal     --processes 2; the pause of 1 s stays
+In recovery LOCK_TIMEOUT is 5 s; the reaper then looks each half of it (worker.py).
 """
 
 import json
@@ -21,7 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .model import NO_BROKER, SLOTS, Contender, Guarantee, Lane, Profile
+from .model import NO_BROKER, RECOVERY_S, SLOTS, Contender, Guarantee, Lane, Profile
 
 CANNOT: Mapping[str, str] = {
     "enqueue-bulk": "the tasks API of Django enqueues one task at a time",
@@ -146,6 +147,7 @@ def _django_ox(profile: Profile) -> Contender:
         poll="1 s (the default)",
         schedules="its row, seen by the next poll",
         results="its row, kept",
+        recovery=f"LOCK_TIMEOUT is {RECOVERY_S} s, not 300 s",
         cannot={
             "enqueue-bulk": own.format("enqueue_many"),
             "retries": own.format("max_attempts and backoff"),

@@ -7,7 +7,8 @@ A message stays in the set of its process until it ran (brokers/redis/dispatch.l
 the process is killed, the message returns to the queue when its last heartbeat is 60 s
 old and a command of another broker does "maintenance", one in 1,000 by chance
 (brokers/redis.py): two idle processes do one in six minutes on average. The other
-processes of the command end too: cli.py ends all when one ends unasked.
+processes of the command end too: cli.py ends all when one ends unasked. It is not asked
+about recovery, because of what it prefetches; see "recovery" below.
 
 A consumer that finds nothing, or may prefetch no more, sleeps: 5 to 10 ms first, each
 time twice as long, 0.5 to 1 s at last (brokers/redis.py, common.py, compute_backoff).
@@ -18,16 +19,9 @@ import os
 from .model import SLOTS, Contender, Guarantee, Lane, Profile
 
 _THREADS = 8
-_LATE = (
-    "what a killed process had fetched comes back 60 s later at the soonest, then by "
-    "chance; the scenario waits 20 s"
-)
 _HOARDS = "a process holds tasks that wait behind gates; the scenario cannot tell them"
 _CANNOT = {
-    "recovery-process": _LATE,
-    "recovery-worker": _LATE,
-    "recovery-flush": _HOARDS,
-    "recovery-restart": _HOARDS,
+    "recovery": _HOARDS,
     "enqueue-bulk": "group.run() enqueues one message after the other",
     "periodic": "it has no scheduler; its documentation advises APScheduler or others",
 }

@@ -10,6 +10,9 @@ from typing import Any, cast
 SLOTS = 2
 """How many tasks every contender of the profile "equal" can run at once."""
 
+RECOVERY_S = 5
+"""What the scenarios `recovery` shorten such settings to; see `impatience`."""
+
 _IN_DATABASE = "its queue is in the project's database, which no fault here destroys"
 NO_BROKER = {"recovery-flush": _IN_DATABASE, "recovery-restart": _IN_DATABASE}
 """What `Contender.cannot` says of a library without a broker of its own."""
@@ -120,6 +123,13 @@ class Contender:
     """Processes that its schedules need beside the workers, like `workers`.
 
     They run in the scenario "periodic" alone.
+    """
+    recovery: str = ""
+    """The settings that the scenarios `recovery` shorten, and what they are else."""
+    returns: str = ""
+    """What of a killed worker's tasks comes back too late for `recovery`, and when.
+
+    With at most once these are tasks that had not started, with at least once all.
     """
     fills_in_bulk: bool = False
     """A queue that is drained is filled by `Calls.record_many`."""

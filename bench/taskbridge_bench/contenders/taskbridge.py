@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from .model import NO_BROKER, SLOTS, Contender, Guarantee, Lane, Profile
+from .model import NO_BROKER, RECOVERY_S, SLOTS, Contender, Guarantee, Lane, Profile
 
 LEASE_S = 30
 """Of durable delivery, its default."""
@@ -26,6 +26,8 @@ def lanes(
     guarantee: Guarantee,
     acknowledges: str,
     schedules: str,
+    recovery: str = "",
+    returns: str = "",
     **facts: Any,
 ) -> tuple[Contender, Contender]:
     """Return the lanes bridge and durable of a library; the facts are of both.
@@ -36,6 +38,8 @@ def lanes(
         guarantee: of native delivery.
         acknowledges: in native delivery.
         schedules: who keeps what is due later in native delivery.
+        recovery: as in `Contender`, in native delivery.
+        returns: as in `Contender`, in native delivery.
         facts: of `Contender`.
     """
     return (
@@ -47,6 +51,8 @@ def lanes(
             guarantee=guarantee,
             acknowledges=acknowledges,
             schedules=schedules,
+            recovery=recovery,
+            returns=returns,
             results="none",
             **facts,
         ),
@@ -68,6 +74,7 @@ def durable(library: str, alias: str, profile: Profile, **facts: Any) -> Contend
         ),
         schedules="the record; a dispatcher sleeps until it is due, 0.5 s at most",
         results="a record of each task",
+        recovery=f"LEASE and REDELIVER are {RECOVERY_S} s, not {LEASE_S} s",
         **facts,
     )
 

@@ -61,8 +61,8 @@ _ANY = (AT_LEAST_ONCE, AT_MOST_ONCE)
 _BEARABLE = "at most once: what a killed worker held does not run again"
 _NO_WORK = "a rate of tasks that do nothing"
 _RUNS_AGAIN = (
-    "a task that was cut off runs again: it must bear that; durable lanes had a LEASE "
-    "of 5 s, not 30 s"
+    "a task that was cut off runs again: it must bear that; settings that say when "
+    "were 5 s, and are longer by default"
 )
 
 NEEDS: tuple[Need, ...] = (
@@ -179,13 +179,14 @@ def _answer(results: Results, need: Need, block: Block) -> Advice | None:
     if not asked:
         return None
     able = [row for row in asked if need.metric in row.cells and _flawless(row, need)]
+    later = list(_later(results, block, asked))
     if not able:
-        return _nobody(need, block, asked)
+        return _nobody(need, block, asked, later)
     able.sort(key=lambda row: better_first(row.cells[need.metric]))
     cells = [row.cells[need.metric] for row in able]
     verdicts = [compare_cells(cell, cells[0]).verdict for cell in cells[1:]]
     if verdicts and set(verdicts) == {Verdict.TOO_FEW_ROUNDS}:
-        return _undecided(need, block, cells)
+        return _undecided(need, block, cells, later)
     told = dict(zip([cell.contender for cell in cells[1:]], verdicts, strict=True))
     best = [cells[0], *(c for c in cells[1:] if told[c.contender] in _ALIKE)]
     worse = [c for c in cells[1:] if told[c.contender] is Verdict.WORSE]
@@ -199,11 +200,14 @@ def _answer(results: Results, need: Need, block: Block) -> Advice | None:
         caveats=[
             *_caveats(need, best, unclear, is_alone=not told),
             *_conditions(results, block, best),
+            *later,
         ],
     )
 
 
-def _undecided(need: Need, block: Block, cells: Sequence[Cell]) -> Advice:
+def _undecided(
+    need: Need, block: Block, cells: Sequence[Cell], later: Sequence[str]
+) -> Advice:
     first = cells[0]
     return Advice(
         setting=block.setting,
@@ -216,11 +220,13 @@ def _undecided(need: Need, block: Block, cells: Sequence[Cell]) -> Advice:
             f"too few rounds to tell {len(cells)} contenders apart",
             f"best median: {first.contender} {number(first)}",
         ],
-        caveats=[need.caveat] if need.caveat else [],
+        caveats=[*([need.caveat] if need.caveat else []), *later],
     )
 
 
-def _nobody(need: Need, block: Block, asked: Sequence[Row]) -> Advice:
+def _nobody(
+    need: Need, block: Block, asked: Sequence[Row], later: Sequence[str]
+) -> Advice:
     flaws = ", ".join(metric_of(name).title.lower() for name in need.flawless)
     return Advice(
         setting=block.setting,
@@ -233,7 +239,7 @@ def _nobody(need: Need, block: Block, asked: Sequence[Row]) -> Advice:
             f"{' or '.join(need.guarantees)}"
             + (f" was free of: {flaws}." if flaws else " was measured.")
         ],
-        caveats=[need.caveat] if need.caveat else [],
+        caveats=[*([need.caveat] if need.caveat else []), *later],
     )
 
 
@@ -283,6 +289,14 @@ def _conditions(results: Results, block: Block, best: Sequence[Cell]) -> Iterabl
                 f"{cell.contender} took tasks that were enqueued together, in chunks: "
                 f"those of a chunk that is cut off may all run again"
             )
+
+
+def _later(results: Results, block: Block, rows: Sequence[Row]) -> Iterable[str]:
+    """Yield who cannot be taken, and has not lost anything either."""
+    for row in rows:
+        if "late" in row.cells and any(row.cells["late"].replicates):
+            returns = _description(results, block, row.contender).get("returns")
+            yield f"{row.contender} comes back later: {returns}"
 
 
 def _early(cell: Cell) -> bool:

@@ -21,6 +21,8 @@ _SETTINGS = (
     "enqueue",
     "schedules",
     "results",
+    "recovery",
+    "returns",
     "servers",
     "environ",
 )

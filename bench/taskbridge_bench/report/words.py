@@ -48,10 +48,11 @@ _LATENCIES = (
 )
 _FAULT = (
     "The fault comes while tasks run and others wait, at a moment of the lease that "
-    "differs with each trial. Rerun is the time from it until {}. What has not run "
-    "20 s after the fault counts as lost, though a library may come back to it after "
-    "an hour: see the facts. In the durable lane LEASE is 5 s instead of its default "
-    "of 30 s, so its rerun is mostly that setting."
+    "differs with each trial. Rerun is the time from it until {}. After how long a "
+    "task of a killed worker is handed out again is 5 s for all who have a setting for "
+    "it, so rerun is mostly that setting; the facts say which it is, and how long it "
+    "is by default. What has not run 20 s after the fault is lost; or it comes back "
+    "later, where the library has such a rule: see the facts."
 )
 _KILLED = _FAULT.format("all tasks that were killed have started again")
 _BROKEN = _FAULT.format("all tasks that waited have run")

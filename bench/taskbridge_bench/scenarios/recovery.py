@@ -11,25 +11,28 @@ restart  SIGKILL to the broker, which is started again at once; Redis is empty t
 
 and the gates are opened. `rerun` is the time from the fault until all gates that were
 killed have started again (process, worker), or until all that waited has run (flush,
-restart). What has not run LIMIT_S after the fault is over counts as `lost`, be it that
-the library would come back to it after an hour; the facts quote its rule. What had
-finished, or had not been interrupted, and ran again is `duplicated`.
+restart). What had finished, or had not been interrupted, and ran again is `duplicated`.
+What has not run LIMIT_S after the fault is over is `late` if the contender says that it
+comes back after that (`Contender.returns`), and else `lost`; the facts quote the rule.
 
-In the durable lane LEASE and REDELIVER are LEASE_S instead of their default of 30 s, so
-that trials do not take a minute: `rerun` there is mostly that number. Who loses a task
-once does it again: the first trial that does is the last.
+After how long a task is handed out again is LEASE_S for all who have a setting for it,
+so that trials do not take an hour; see `impatience`. `rerun` is mostly that number.
+Some count it from the worker's last sign of life, others from the start of the task:
+these hand out again what still runs. So gates are younger than LEASE_S at the fault,
+and open at once. Who leaves something out would do it again: that trial is the last.
 """
 
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from taskbridge_bench.contenders import Lane
+from taskbridge_bench.contenders import Contender, Guarantee
+from taskbridge_bench.contenders.model import RECOVERY_S
+from taskbridge_bench.impatience import VARIABLE, impatient
 from taskbridge_bench.ledger import Ledger, Round
 from taskbridge_bench.stage import START_S
 from taskbridge_bench.timing import spread
@@ -38,17 +41,15 @@ from taskbridge_bench.workers import WorkerEnded
 
 from .faults import FAULTS, Fault
 
-LEASE_S = 5.0
-ENVIRON = {
-    "TASKBRIDGE_BENCH_LEASE_S": f"{LEASE_S:g}",
-    "TASKBRIDGE_BENCH_REDELIVER_S": f"{LEASE_S:g}",
-}
+LEASE_S = RECOVERY_S
+ENVIRON = {VARIABLE: str(LEASE_S)}
 """Of the worker; see `_impatient` for this process."""
 TRIALS = {"process": 3, "worker": 2, "flush": 2, "restart": 2}
 DONE = 10
 WAITING = 50
 PAUSE_S = 1.0
-"""The shortest pause before the fault: what has finished is acknowledged by then."""
+"""From the start of the gates to the fault, at the least: what has finished is
+acknowledged by then. With the phase, it is less than any setting that is shortened."""
 PHASE_S = LEASE_S / 3
 """A lease is extended each third of it; the fault comes at any moment of that."""
 LIMIT_S = LEASE_S + 15.0
@@ -66,6 +67,8 @@ class Trial:
     waiting: Round
     interrupted: int
     """How many gates were killed."""
+    held_s: float
+    """How long the oldest gate had run at the fault."""
     fault: float
     """When, in seconds of the monotonic clock."""
     lasted_s: float
@@ -85,7 +88,7 @@ class Outcome:
     duplicated: int
 
     @property
-    def lost(self) -> int:
+    def missing(self) -> int:
         """All that has not run."""
         return self.unfinished + self.unstarted
 
@@ -105,32 +108,41 @@ def recovery(turn: Turn, fault: str) -> None:
             trials.append(trial)
             outcomes.append(_await(turn.ledger, trial))
             _tidy(turn, trial)
-            if outcomes[-1].lost:
+            if outcomes[-1].missing:
                 break
-    # A duplicate of a trial may have come in a later one.
-    duplicated = [outcome_of(turn.ledger, trial).duplicated for trial in trials]
     turn.save(
-        [LIMIT_S if each.lost else each.rerun_s for each in outcomes],
-        samples={
-            "rerun": [each.rerun_s for each in outcomes],
-            "lost": [each.lost for each in outcomes],
-            "duplicated": duplicated,
-        },
-        facts=_facts(turn, trials[-1], outcomes[-1]),
+        [LIMIT_S if each.missing else each.rerun_s for each in outcomes],
+        samples=_samples(turn, trials, outcomes),
+        facts=_facts(turn, trials, outcomes[-1]),
     )
+
+
+def _samples(
+    turn: Turn, trials: Sequence[Trial], outcomes: Sequence[Outcome]
+) -> dict[str, Sequence[float]]:
+    late = [
+        late_of(turn.contender, *each) for each in zip(trials, outcomes, strict=True)
+    ]
+    missing = [each.missing for each in outcomes]
+    samples: dict[str, Sequence[float]] = {
+        "rerun": [each.rerun_s for each in outcomes],
+        "lost": [all_ - some for all_, some in zip(missing, late, strict=True)],
+        # A duplicate of a trial may have come in a later one.
+        "duplicated": [outcome_of(turn.ledger, each).duplicated for each in trials],
+    }
+    if turn.contender.returns:
+        samples["late"] = late
+    return samples
 
 
 @contextmanager
 def _impatient(turn: Turn) -> Iterator[None]:
-    """Let this process, which enqueues, have the LEASE and REDELIVER of the worker."""
+    """Let this process, which enqueues, have the settings of the worker."""
     from django.conf import settings  # noqa: PLC0415 - Django is set up later
     from django.test import override_settings  # noqa: PLC0415 - see above
 
-    tasks = deepcopy(settings.TASKS)
-    for each in tasks.values():
-        if each.get("OPTIONS", {}).get("DELIVERY") == "durable":
-            each["OPTIONS"] |= {"LEASE": LEASE_S, "REDELIVER": LEASE_S}
-    with override_settings(TASKS=tasks):
+    ours = {name: getattr(settings, name) for name in ("TASKS", "Q_CLUSTER")}
+    with override_settings(**impatient(ours, LEASE_S)):
         turn.calls = turn.contender.calls()
         yield
 
@@ -145,8 +157,10 @@ def _inflict(turn: Turn, fault: Fault, pause_s: float) -> Trial:
     gates = turn.hold_slots()
     ledger.abandon(gates)
     pids = [ledger.holder(gates, START_S) for _ in range(gates.total)]
+    end = time.monotonic() + pause_s
     _enqueue(turn, waiting)
-    time.sleep(pause_s)
+    time.sleep(max(end - time.monotonic(), 0))
+    first = min(run.started for run in ledger.runs(gates))
     started = time.monotonic()
     fault.inflict(turn, pids[0])
     lasted_s = time.monotonic() - started
@@ -158,6 +172,7 @@ def _inflict(turn: Turn, fault: Fault, pause_s: float) -> Trial:
         gates=gates,
         waiting=waiting,
         interrupted=fault.interrupted(pids),
+        held_s=started - first,
         fault=started,
         lasted_s=lasted_s,
     )
@@ -178,7 +193,7 @@ def _enqueue(turn: Turn, round_: Round) -> None:
 def _await(ledger: Ledger, trial: Trial) -> Outcome:
     """Return what became of the tasks when all have run, or after LIMIT_S."""
     end = time.monotonic() + LIMIT_S
-    while (outcome := outcome_of(ledger, trial)).lost and time.monotonic() < end:
+    while (outcome := outcome_of(ledger, trial)).missing and time.monotonic() < end:
         # The worker is not watched: one that has ended loses what it loses.
         time.sleep(LOOK_EVERY_S)
     time.sleep(GRACE_S)
@@ -204,6 +219,15 @@ def outcome_of(ledger: Ledger, trial: Trial) -> Outcome:
     )
 
 
+def late_of(contender: Contender, trial: Trial, outcome: Outcome) -> int:
+    """Return how many of the tasks that have not run come back later, by its rule."""
+    if not contender.returns or not trial.interrupted:
+        return 0  # nobody brings back what only the broker knew of
+    if contender.guarantee is Guarantee.AT_MOST_ONCE:
+        return outcome.unstarted
+    return outcome.missing
+
+
 def _repeated(ran: Mapping[int, int]) -> int:
     return sum(number > 1 for number in ran.values())
 
@@ -217,8 +241,9 @@ def _tidy(turn: Turn, trial: Trial) -> None:
         turn.stage.workers.kill()
 
 
-def _facts(turn: Turn, trial: Trial, outcome: Outcome) -> dict[str, Any]:
-    """Say what was lost in the last trial, and by which rule."""
+def _facts(turn: Turn, trials: Sequence[Trial], outcome: Outcome) -> dict[str, Any]:
+    """Say what did not run in the last trial, and by which rule."""
+    trial = trials[-1]
     facts: dict[str, Any] = {}
     if trial.interrupted:
         facts["interrupted"] = (
@@ -228,9 +253,16 @@ def _facts(turn: Turn, trial: Trial, outcome: Outcome) -> dict[str, Any]:
         f"{trial.waiting.total - outcome.unstarted} of {trial.waiting.total} ran"
     )
     facts["fault"] = f"over after {trial.lasted_s:.1f} s"
-    if turn.contender.lane is Lane.DURABLE:
-        facts["options"] = f"LEASE and REDELIVER are {LEASE_S:g} s here, not 30 s"
-    if outcome.lost:
+    oldest_s = max(each.held_s for each in trials)
+    facts["gates"] = f"had run for {oldest_s:.1f} s at most"
+    if turn.contender.recovery:
+        facts["options"] = turn.contender.recovery
+    late = late_of(turn.contender, trial, outcome)
+    if late:
+        facts["later"] = (
+            f"{late} not run within {LIMIT_S:g} s: {turn.contender.returns}"
+        )
+    if outcome.missing > late:
         rule = f"acknowledged: {turn.contender.acknowledges}"
         if not trial.interrupted:
             rule = "only the broker knew of them"
