@@ -21,7 +21,7 @@ bench: $(STAMP)  ## compare the backends: native, bridge and durable; 5 minutes
 bench-full: $(STAMP)  ## all libraries and scenarios on SQLite and PostgreSQL; 90 minutes
 	@$(BENCH) run --full --json $(RESULTS)/full-sqlite.json || $(REPORTED)
 	@$(BENCH) run --full --database postgresql --json $(RESULTS)/full-postgresql.json || $(REPORTED)
-	@$(BENCH) report $(RESULTS)/full-sqlite.json $(RESULTS)/full-postgresql.json --html $(RESULTS)/full.html --markdown $(RESULTS)/full.md
+	@$(BENCH) report $(RESULTS)/full-sqlite.json $(RESULTS)/full-postgresql.json --html $(RESULTS)/full.html --markdown $(RESULTS)/full.md --json $(RESULTS)/full.json
 
 # Most tests wait for worker processes most of the time: three at once for two cores.
 test: $(STAMP)  ## all tests
