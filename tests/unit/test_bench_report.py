@@ -89,6 +89,16 @@ def test_advice_asks_who_may_lose_a_task_only_where_that_is_bearable(results):
     assert lost.caveats[0].startswith("at most once: what a killed worker held")
 
 
+def test_advice_warns_of_at_most_once_only_where_that_is_taken(results):
+    cells = [c for c in results.cells if c.guarantee == "at least once"]
+    _, lost = [
+        a for a in advise(replace(results, cells=cells)) if a.setting.profile == "equal"
+    ][:2]
+
+    assert lost.need == "Most tasks per second, a loss is bearable"
+    assert not any(caveat.startswith("at most once") for caveat in lost.caveats)
+
+
 def test_advice_names_all_who_are_tied(results):
     advice = advise(results)[0]
 

@@ -77,7 +77,7 @@ NEEDS: tuple[Need, ...] = (
         scenarios=_DRAINS,
         metric="rate",
         guarantees=_ANY,
-        caveat=_BEARABLE,
+        caveat=_NO_WORK,
     ),
     Need(
         need="A start at once on an idle worker, none lost with it",
@@ -141,7 +141,7 @@ NEEDS: tuple[Need, ...] = (
         metric="rate",
         guarantees=_ANY,
         only=_only_database,
-        caveat=_BEARABLE,
+        caveat=_NO_WORK,
     ),
 )
 
@@ -264,6 +264,8 @@ def _measured(need: Need, block: Block, cells: Sequence[Cell]) -> str:
 def _caveats(
     need: Need, best: Sequence[Cell], unclear: Sequence[str], *, is_alone: bool
 ) -> Iterable[str]:
+    if any(cell.guarantee == AT_MOST_ONCE for cell in best):
+        yield _BEARABLE
     if need.caveat:
         yield need.caveat
     if unclear:
