@@ -1,6 +1,5 @@
 """One task decorator for Celery, Django-Q2 and django-background-tasks."""
 
-from .backoff import exponential, linear
 from .compat import InvalidTask, TaskContext, TaskResult, TaskResultStatus
 from .exceptions import (
     BackendUnavailable,
@@ -9,6 +8,7 @@ from .exceptions import (
     TaskbridgeException,
     WorkerLost,
 )
+from .policy import exponential, linear
 from .retry import Retry
 from .task import Task, task
 

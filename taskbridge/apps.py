@@ -2,6 +2,8 @@
 
 from django.apps import AppConfig
 
+from . import legible
+
 
 class TaskbridgeConfig(AppConfig):
     """Registers the system checks and the management command."""
@@ -11,12 +13,13 @@ class TaskbridgeConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the checks, and make every backend of TASKS once.
+        """Register the checks, and create every backend in TASKS once.
 
-        Making one imports its adapter, which may have to register something before a
-        worker that is not ours starts: `celery -A project worker` must know our task.
+        That imports its adapter, which may have to register something before a worker
+        that is not ours starts: `celery -A project worker` must know our task.
         """
         from . import checks  # noqa: F401, PLC0415 - needs the settings
         from .compat import task_backends  # noqa: PLC0415 - the same
 
+        legible.install()
         task_backends.all()

@@ -15,13 +15,16 @@ class BackendUnavailable(TaskbridgeException):
 class StoreUnavailable(BackendUnavailable):
     """The records of durable delivery cannot be read or written now."""
 
+    waited_s: float = 0.0
+    """Seconds after which a statement was given up that may have waited for a lock."""
+
 
 class InvalidMessage(TaskbridgeException):
-    """A message is not ours: altered, forged, or it names something not a Task."""
+    """A message is not ours: it was altered or forged, or does not name a Task."""
 
 
 class WorkerFailed(TaskbridgeException):
-    """A worker ended although nobody asked it to, or cannot start."""
+    """A worker ended without being asked to, or cannot start."""
 
 
 class WorkerLost(TaskbridgeException):

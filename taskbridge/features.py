@@ -1,7 +1,7 @@
 """What a backend can do: one question a field, one of three answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 
@@ -42,14 +42,34 @@ class Features:
     """Does a task whose worker was killed run again?"""
 
 
-def table(backends: Mapping[str, Features]) -> str:
-    """Return a Markdown table of these backends, a row for each feature."""
+BEYOND_ADAPTERS = ("retries", "timeout", "unique", "at_most_once", "results")
+"""Fields that an adapter leaves at NO, since an envelope carries nothing of them."""
+
+
+def within_reach(native: Features) -> Features:
+    """Return what an adapter answers, without what no adapter can do."""
+    return replace(native, **dict.fromkeys(BEYOND_ADAPTERS, Support.NO))
+
+
+def claims(native: Features) -> Mapping[str, Support]:
+    """Return what an adapter answers beyond its reach, by field."""
+    answers = {name: getattr(native, name) for name in BEYOND_ADAPTERS}
+    return {name: said for name, said in answers.items() if said is not Support.NO}
+
+
+def table(answers: Mapping[str, Mapping[str, str]]) -> str:
+    """Return a Markdown table with a row for each feature.
+
+    Args:
+        answers: for each column its heading, and an answer for each field of
+            `Features`; a missing answer leaves its cell empty.
+    """
     rows = [
-        f"| | {' | '.join(backends)} |",
-        "|---" * (len(backends) + 1) + "|",
+        f"| | {' | '.join(answers)} |",
+        "|---" * (len(answers) + 1) + "|",
         *(
             f"| {field.name.replace('_', ' ')} | "
-            + " | ".join(getattr(f, field.name) for f in backends.values())
+            + " | ".join(column.get(field.name, "") for column in answers.values())
             + " |"
             for field in fields(Features)
         ),

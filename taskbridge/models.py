@@ -1,4 +1,4 @@
-"""`TaskRecord`, the row that says what became of a task in durable delivery."""
+"""`TaskRecord`, the row that durable delivery keeps for each task."""
 
 from typing import ClassVar
 
@@ -8,14 +8,14 @@ from .compat import TaskResultStatus
 
 
 class TaskRecord(models.Model):
-    """A task that was enqueued, and everything that is known of it.
+    """A task that was enqueued, and everything that is known about it.
 
-    `Store` writes it, by conditional updates; whoever else does breaks the promises
-    of durable delivery. Instants are by the clock of the database.
+    Only `Store` may write it, by conditional updates: any other writer breaks the
+    promises of durable delivery. Instants are by the clock of the database.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
-    """Version 7: ordered by time, so that inserts append and old rows are found."""
+    """Version 7: ordered by time, so that inserts append."""
     backend = models.CharField(max_length=64)
     """Alias in TASKS."""
     task = models.CharField(max_length=255)
@@ -26,7 +26,7 @@ class TaskRecord(models.Model):
     arguments = models.TextField()
     """JSON: a list of positional arguments, and an object of keyword arguments."""
     run_after = models.DateTimeField(null=True)
-    """What was asked for; when it is next due is `wake_at`."""
+    """As it was asked for; `wake_at` says when the task is due next."""
     enqueued_at = models.DateTimeField()
     at_most_once = models.BooleanField()
 
@@ -39,6 +39,8 @@ class TaskRecord(models.Model):
     """How often it was started."""
     lost = models.PositiveIntegerField(default=0, db_default=0)
     """How many of these ended with the loss of the worker."""
+    given_back = models.SmallIntegerField(default=0, db_default=0)
+    """How often it was claimed with others, and given back before it had begun."""
     # NULL where there is nothing: MySQL has no defaults for texts.
     worker_ids = models.TextField(null=True)  # noqa: DJ001
     """JSON: a list of the workers that started it."""
@@ -59,13 +61,17 @@ class TaskRecord(models.Model):
     pushes = models.PositiveIntegerField(default=0, db_default=0)
     """How often this attempt was handed to the queue library."""
     pushed_to = models.CharField(max_length=16, default="", db_default="")
-    """Which queue library and broker that was; see `Backend.channel`."""
+    """Which queue library and broker that was; see `Adapter.channel`."""
     token = models.CharField(max_length=16, default="", db_default="")
-    """Who has hold of it: random, new with each claim. It fences the finish."""
+    """Who holds it: random, and new with each claim. It fences the finish."""
 
     class Meta:  # noqa: D106 - Django says what it is
         indexes: ClassVar = [
             models.Index(fields=["backend", "wake_at"], name="taskbridge_wake"),
+            models.Index(
+                fields=["backend", "status", "finished_at", "id"],
+                name="taskbridge_ended",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -1,39 +1,33 @@
-"""`TaskResult`, the message that travels for it, and its record: one from another."""
+"""Making a `TaskResult`, and turning it into the message for its task and back."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
 from traceback import format_exception
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.utils import timezone
-from django.utils.module_loading import import_string
 
 from .compat import (
     DjangoTask,
-    InvalidTask,
+    DjangoTaskResult,
     TaskError,
     TaskResult,
     TaskResultStatus,
-    task_backends,
 )
 from .exceptions import InvalidMessage
 from .identity import new_id
 from .message import Message
+from .moments import as_django, as_utc
+from .plain import check_arguments
+from .registry import find_task
+from .worker_id import worker_id
 
-if TYPE_CHECKING:
-    from .models import TaskRecord
-
-# json.dumps() would make an encoder for every call with other than its defaults.
-encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
-
-# What a record holds at most, in characters: MariaDB takes 16 MB in one statement, and
-# RabbitMQ 16 MB in one message.
-LONGEST_JSON = 4_000_000
 LONGEST_TRACEBACK = 60_000
+"""How many characters of a traceback are kept."""
+LAST_WORKERS = 20
+"""How many workers are kept by name, besides the first."""
 
 
 def new_result(
@@ -42,10 +36,13 @@ def new_result(
     """Return the result of a task that is about to be enqueued.
 
     Raises:
-        TypeError: an argument is not JSON; names the task.
+        TypeError: an argument is not JSON, or would not come back as it is; names the
+            task.
     """
     try:
-        return TaskResult(
+        check_arguments(args)
+        check_arguments(kwargs)
+        return DjangoTaskResult(
             task=task,
             id=new_id(),
             status=TaskResultStatus.READY,
@@ -87,28 +84,10 @@ def message_of_result(result: TaskResult[Any], *, durable: bool) -> Message:
         backend=result.backend,
         queue_name=task.queue_name,
         priority=task.priority,
-        run_after=run_after.isoformat() if run_after else None,
-        enqueued_at=enqueued_at.isoformat() if enqueued_at else "",
+        run_after=as_utc(run_after).isoformat() if run_after else None,
+        enqueued_at=as_utc(enqueued_at).isoformat() if enqueued_at else "",
         worker_ids=result.worker_ids,
         durable=durable,
-    )
-
-
-def message_of_record(record: TaskRecord) -> Message:
-    """Return the message for the next attempt of a record."""
-    args, kwargs = json.loads(record.arguments)
-    return Message(
-        id=record.id.hex,
-        task=record.task,
-        args=args,
-        kwargs=kwargs,
-        backend=record.backend,
-        queue_name=record.queue_name,
-        priority=record.priority,
-        run_after=record.run_after.isoformat() if record.run_after else None,
-        enqueued_at=record.enqueued_at.isoformat(),
-        worker_ids=json.loads(record.worker_ids or "[]"),
-        durable=True,
     )
 
 
@@ -116,21 +95,24 @@ def result_of_message(message: Message) -> TaskResult[Any]:
     """Return the result that a message is about, with the Task it names.
 
     Raises:
-        InvalidMessage: the path is no Task here, or the backend is not in TASKS.
+        InvalidMessage: the path is no Task here, or the backend is not in TASKS; or the
+            arguments are not in the message.
     """
-    run_after = message.run_after and datetime.fromisoformat(message.run_after)
-    return TaskResult(
+    if message.args is None or message.kwargs is None:
+        raise InvalidMessage(f"Message {message.id} came without its arguments.")
+    run_after = _instant_of(message.run_after) if message.run_after else None
+    return DjangoTaskResult(
         task=find_task(
             message.id,
             message.task,
             backend=message.backend,
             queue_name=message.queue_name,
             priority=message.priority,
-            run_after=run_after or None,
+            run_after=run_after,
         ),
         id=message.id,
         status=TaskResultStatus.READY,
-        enqueued_at=datetime.fromisoformat(message.enqueued_at),
+        enqueued_at=_instant_of(message.enqueued_at),
         started_at=None,
         finished_at=None,
         last_attempted_at=None,
@@ -142,141 +124,60 @@ def result_of_message(message: Message) -> TaskResult[Any]:
     )
 
 
-# Records.
-
-
-def arguments_of(result: TaskResult[Any]) -> str:
-    """Return the arguments as a record keeps them.
-
-    Raises:
-        ValueError: they hold a float that JSON has no word for (NaN, Infinity), or
-            take more than `LONGEST_JSON` characters.
-    """
-    return _bounded(encode([result.args, result.kwargs]))
-
-
-def encode_value(return_value: Any) -> str:
-    """Return what a task returned as a record keeps it.
-
-    Raises:
-        ValueError: see `arguments_of`.
-    """
-    return _bounded(encode(return_value))
-
-
-def _bounded(text: str) -> str:
-    if len(text) > LONGEST_JSON:
-        raise ValueError(
-            f"{len(text):,} characters of JSON, and a record holds {LONGEST_JSON:,} at "
-            f"most: keep it elsewhere, and pass a key"
-        )
-    return text
-
-
-def result_of_record(record: TaskRecord) -> TaskResult[Any]:
-    """Return what a record says.
-
-    Raises:
-        InvalidMessage: its task is not there any more.
-    """
-    args, kwargs = json.loads(record.arguments)
-    result: TaskResult[Any] = TaskResult(
-        task=find_task(
-            record.id.hex,
-            record.task,
-            backend=record.backend,
-            queue_name=record.queue_name,
-            priority=record.priority,
-            run_after=record.run_after,
-        ),
-        id=record.id.hex,
-        status=TaskResultStatus(record.status),
-        enqueued_at=record.enqueued_at,
-        started_at=record.started_at,
-        finished_at=record.finished_at,
-        last_attempted_at=record.last_attempted_at,
-        args=args,
-        kwargs=kwargs,
-        backend=record.backend,
-        errors=decode_errors(record.errors),
-        worker_ids=json.loads(record.worker_ids or "[]"),
+def unusable_value(task: DjangoTask[Any, Any], cause: Exception) -> Exception:
+    """Return the error for a return value that is not JSON, or cannot be kept."""
+    kind = TypeError if isinstance(cause, TypeError) else ValueError
+    error = kind(
+        f"Task {task.module_path!r}: what it returned cannot be kept ({cause}). Its "
+        f"work is done, and is not repeated for this. Return a plain value, such as a "
+        f"primary key or an ISO date, or nothing."
     )
-    set_fields(result, _return_value=json.loads(record.return_value or "null"))
-    return result
+    error.__cause__ = cause
+    return error
 
 
-def decode_errors(text: str | None) -> list[TaskError]:
-    """Return the errors that a record keeps."""
-    return [
-        TaskError(exception_class_path=path, traceback=traceback)
-        for path, traceback in json.loads(text or "[]")
-    ]
+def _instant_of(text: str) -> datetime:
+    # One without an offset was written without USE_TZ, by an earlier release.
+    return as_django(as_utc(datetime.fromisoformat(text)))
 
 
-def encode_errors(errors: Sequence[TaskError]) -> str:
-    """Return errors as a record keeps them; of very many, old ones are cut short."""
-    pairs = [(e.exception_class_path, e.traceback) for e in errors]
-    size = sum(len(traceback) for _, traceback in pairs)
-    for index, (path, traceback) in enumerate(pairs):
-        if size <= LONGEST_JSON / 2:
-            break
-        short = traceback.strip().rpartition("\n")[2][:200]
-        size -= len(traceback) - len(short)
-        pairs[index] = (path, short)
-    return encode(pairs)
+# Changing a result.
+
+
+def with_this_worker(worker_ids: Sequence[str]) -> list[str]:
+    """Return the workers of a task with this one as the last.
+
+    Their number is that of the attempts. The names of all but a few are dropped, since
+    they travel with each message.
+    """
+    known = worker_ids[-LAST_WORKERS:]
+    dropped = worker_ids[:-LAST_WORKERS]
+    return [*dropped[:1], *[""] * len(dropped[1:]), *known, worker_id()]
 
 
 def task_error(exc: BaseException) -> TaskError:
-    """Return an exception as `TaskResult.errors` has it; one too long is cut."""
+    """Return an exception as an item of `TaskResult.errors`; a long one is cut."""
     exception_type = type(exc)
-    traceback = "".join(format_exception(exc))
+    path = f"{exception_type.__module__}.{exception_type.__qualname__}"
+    try:
+        traceback = "".join(format_exception(exc))
+    except Exception as broken:  # noqa: BLE001 - it may have code of its own
+        traceback = f"{path}: (its text cannot be had: {type(broken).__name__})\n"
     if len(traceback) > LONGEST_TRACEBACK:
         half = LONGEST_TRACEBACK // 2
         traceback = f"{traceback[:half]}\n[...]\n{traceback[-half:]}"
+    return TaskError(exception_class_path=path, traceback=traceback)
+
+
+def brief_error(error: TaskError) -> TaskError:
+    """Return an error with the last line of its traceback alone."""
     return TaskError(
-        exception_class_path=f"{exception_type.__module__}.{exception_type.__qualname__}",
-        traceback=traceback,
+        exception_class_path=error.exception_class_path[:200],
+        traceback=error.traceback.strip().rpartition("\n")[2][:200],
     )
 
 
 def set_fields(result: TaskResult[Any], **fields: Any) -> None:
-    """Change a result, which is frozen for those who read it, as Django's own do."""
+    """Change a result, which is frozen for its readers, as Django's backends do."""
     for name, value in fields.items():
         object.__setattr__(result, name, value)
-
-
-# Tasks.
-
-
-def find_task(
-    result_id: str, path: str, *, run_after: datetime | None, backend: str, **place: Any
-) -> DjangoTask[Any, Any]:
-    """Return the Task at a path, with what `using()` had changed.
-
-    Raises:
-        InvalidMessage: there is none, or it cannot be placed there.
-    """
-    if backend not in task_backends.settings:
-        raise InvalidMessage(
-            f"Message {result_id} is for backend {backend!r}, not in TASKS."
-        )
-    try:
-        task = _task_in_place(path, backend=backend, **place)
-        return task if run_after is None else task.using(run_after=run_after)
-    except (InvalidTask, ValueError) as exc:
-        raise InvalidMessage(
-            f"Message {result_id} asks for what is not possible here: {exc}"
-        ) from exc
-
-
-@lru_cache(maxsize=1024)  # using() checks the whole task anew
-def _task_in_place(path: str, **place: Any) -> DjangoTask[Any, Any]:
-    try:
-        task = import_string(path)
-    except BaseException as exc:  # a module may even call sys.exit()
-        raise InvalidMessage(f"A message names {path!r}; it does not import.") from exc
-    if not isinstance(task, DjangoTask):
-        raise InvalidMessage(f"A message names {path!r}, which is not a Task.")
-    if all(getattr(task, name) == value for name, value in place.items()):
-        return task
-    return task.using(**place)

@@ -1,4 +1,4 @@
-"""Django's signer, for those who sign thousands of messages with the same key."""
+"""Django's signer, made faster for thousands of messages with the same key."""
 
 import hmac
 from functools import lru_cache
@@ -9,9 +9,9 @@ from django.utils.encoding import force_bytes
 
 
 class KeyOnceSigner(Signer):
-    """Signs as `Signer` does, which derives its key anew for each signature.
+    """Signs as `Signer` does, but derives the key once instead of for each signature.
 
-    With ``TimestampSigner`` as the second base it signs as that one does.
+    With ``TimestampSigner`` as the second base, it signs as that class does.
     """
 
     def signature(self, value: str | bytes, key: str | bytes | None = None) -> str:

@@ -1,30 +1,31 @@
-"""`Task`, the `@task` decorator, and the policy that a task carries."""
+"""`Task`, and the `@task` decorator."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
+from inspect import isfunction
 from typing import (
     TYPE_CHECKING,
     Any,
     Concatenate,
     Literal,
-    ParamSpec,
-    TypeVar,
-    cast,
+    Never,
+    Protocol,
+    Self,
+    Unpack,
     overload,
+    runtime_checkable,
 )
 
-from django.utils import timezone
+from django.conf import settings
 
-from .backoff import Backoff, exponential
+from .base import P, R, T, TypedTask
 from .compat import (
     DEFAULT_TASK_BACKEND_ALIAS,
     DEFAULT_TASK_PRIORITY,
     DEFAULT_TASK_QUEUE_NAME,
-    BaseTask,
     DjangoTask,
     InvalidTask,
     TaskContext,
@@ -32,69 +33,60 @@ from .compat import (
     TaskResultStatus,
     task_backends,
 )
-from .policy import ExceptionTypes, check_policy, normalize_policy
+from .moments import from_now
+from .policy import Policy, PolicyOptions, advice_on, advice_on_call, check_task
+from .registry import check_name, decorated
 from .results import new_result, set_fields
 from .worker_id import worker_id
 
-if TYPE_CHECKING:
-    from .backend import Backend
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
 Arguments = Sequence[Any] | Mapping[str, Any]
+Call = tuple[Sequence[Any], Mapping[str, Any]]
+"""The positional and the keyword arguments of one call."""
 
-# Every task that was decorated in this process, for the system checks.
-decorated: list[Task[Any, Any]] = []
+
+@runtime_checkable
+class BulkBackend(Protocol):
+    """A backend that takes many calls of a task together, as TaskBridge's own do."""
+
+    def enqueue_many(
+        self, task: DjangoTask[Any, Any], calls: Sequence[Call]
+    ) -> list[TaskResult[Any]]:
+        """Queue one task for each call."""
+
+    async def aenqueue_many(
+        self, task: DjangoTask[Any, Any], calls: Sequence[Call]
+    ) -> list[TaskResult[Any]]:
+        """See `enqueue_many()`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task(BaseTask[P, T]):
+class Task(TypedTask[P, T], Policy):
     """A function that can be run in the background, and how to treat its failures.
 
     Policy is fixed where the task is defined: `using()` changes where and when it runs,
     never how often.
     """
 
-    max_attempts: int = 1
-    """How often it may be started at most; 1 means that it is not retried."""
-
-    backoff: Backoff = exponential()  # noqa: RUF009 - a frozen value, safe to share
-    """Seconds before the next attempt: a number, a sequence (the last one repeats), or
-    a callable ``(exception, task_result) -> seconds | None``, where None means stop."""
-
-    retry_on: ExceptionTypes = (Exception,)
-    """Exceptions after which it is retried."""
-
-    discard_on: ExceptionTypes = ()
-    """Exceptions after which it fails at once; wins over `retry_on`."""
-
-    timeout: float | None = None
-    """Seconds that one attempt may take; None means no limit."""
-
-    unique: str | None = None
-    """Key, with ``{argument}`` places, under which only one may wait or run."""
-
-    at_most_once: bool = False
-    """True: never started again after its worker was lost."""
-
     def __post_init__(self) -> None:
-        normalize_policy(self)
-        check_policy(self)
-        # Zero-argument super() does not work in a slotted dataclass.
-        BaseTask.__post_init__(self)
+        check_task(self)
+        try:
+            # Zero-argument super() does not work in a slotted dataclass.
+            TypedTask.__post_init__(self)
+        except InvalidTask as exc:
+            raise InvalidTask(_with_names(self, str(exc))) from exc
+        check_name(self)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run the function here and now, past the queue.
+        """Run the function here and now, bypassing the queue.
 
-        A task that takes a context gets that of a first attempt.
+        A task that takes a context gets one that describes a first attempt.
         """
         if not self.takes_context:
             return self.func(*args, **kwargs)
         result = new_result(self, args, kwargs)
         set_fields(result, status=TaskResultStatus.RUNNING)
         result.worker_ids.append(worker_id())
-        call = cast("Callable[..., T]", self.func)
+        call: Callable[..., T] = self.func
         return call(TaskContext(task_result=result), *args, **kwargs)
 
     def using(
@@ -104,20 +96,31 @@ class Task(BaseTask[P, T]):
         queue_name: str | None = None,
         run_after: datetime | timedelta | None = None,
         backend: str | None = None,
-    ) -> Task[P, T]:
-        """Return a copy with another place or time to run.
+        **unknown: Never,
+    ) -> Self:
+        """Return a copy that runs in another place or at another time.
 
         Args:
             priority: -100 to 100, higher runs first.
             queue_name: one of the backend's QUEUES.
             run_after: an aware datetime, or how long from now.
             backend: an alias in TASKS.
+            **unknown: nothing; what other libraries call these is refused by name.
 
         Raises:
             InvalidTask: the backend cannot do that; names the task and what to change.
+            TypeError: there is no such option; says which one to use.
         """
+        for option in unknown:
+            raise _unknown_option(self.func, "using()", option, _PLACE)
         if isinstance(run_after, timedelta):
-            run_after = timezone.now() + run_after
+            try:
+                run_after = from_now(run_after)
+            except OverflowError as exc:
+                raise InvalidTask(
+                    f"Task {self.module_path!r}: run_after={run_after!r} is beyond the "
+                    f"calendar."
+                ) from exc
         changes: dict[str, Any] = {
             "priority": priority,
             "queue_name": queue_name,
@@ -126,7 +129,13 @@ class Task(BaseTask[P, T]):
         }
         return replace(self, **{k: v for k, v in changes.items() if v is not None})
 
-    def enqueue_many(self, calls: Iterable[Arguments]) -> list[TaskResult[T]]:
+    @overload
+    def enqueue_many(
+        self: Task[P, Coroutine[Any, Any, R]], calls: Iterable[Arguments]
+    ) -> list[TaskResult[R]]: ...
+    @overload
+    def enqueue_many(self, calls: Iterable[Arguments]) -> list[TaskResult[T]]: ...
+    def enqueue_many(self, calls: Iterable[Arguments]) -> list[TaskResult[Any]]:
         """Queue one task for each item, handing them over together.
 
         Args:
@@ -137,22 +146,40 @@ class Task(BaseTask[P, T]):
             One result for each call, in the same order.
 
         Raises:
-            TypeError: some argument is not JSON; nothing was queued.
+            TypeError: some argument is not JSON, or the function does not take it;
+                nothing was queued.
             BackendUnavailable: the queue refused; see its message for what was queued.
         """
         pairs = [_call(self, item) for item in calls]
-        return self._bridge_backend().enqueue_many(self, pairs)
+        return self._bulk_backend().enqueue_many(self, pairs)
 
-    async def aenqueue_many(self, calls: Iterable[Arguments]) -> list[TaskResult[T]]:
+    @overload
+    async def aenqueue_many(
+        self: Task[P, Coroutine[Any, Any, R]], calls: Iterable[Arguments]
+    ) -> list[TaskResult[R]]: ...
+    @overload
+    async def aenqueue_many(
+        self, calls: Iterable[Arguments]
+    ) -> list[TaskResult[T]]: ...
+    async def aenqueue_many(self, calls: Iterable[Arguments]) -> list[TaskResult[Any]]:
         """See `enqueue_many()`."""
         pairs = [_call(self, item) for item in calls]
-        return await self._bridge_backend().aenqueue_many(self, pairs)
+        return await self._bulk_backend().aenqueue_many(self, pairs)
 
-    def _bridge_backend(self) -> Backend:
-        from .backend import Backend  # noqa: PLC0415 - backend.py imports this module
+    if not TYPE_CHECKING:
 
+        def __getattr__(self, name: str) -> Any:
+            # Of other names nothing is said: a copy in the making has no function yet.
+            if call := advice_on_call(name):
+                raise AttributeError(
+                    f"Task {self.module_path!r} has no {name}(): call {call}."
+                )
+            said = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(said, name=name, obj=self)
+
+    def _bulk_backend(self) -> BulkBackend:
         backend = self.get_backend()
-        if not isinstance(backend, Backend):
+        if not isinstance(backend, BulkBackend):
             raise InvalidTask(
                 f"Task {self.module_path!r}: enqueue_many() needs a TaskBridge "
                 f"backend, and {self.backend!r} is a {type(backend).__name__}. "
@@ -161,42 +188,33 @@ class Task(BaseTask[P, T]):
         return backend
 
 
+_PLACE = ("priority", "queue_name", "run_after", "backend")
+_POLICY = tuple(each.name for each in fields(Policy))
+_OPTIONS = ("priority", "queue_name", "backend", "takes_context", *_POLICY)
+
+
+class TaskOptions(PolicyOptions, total=False):
+    """What `@task` takes besides `takes_context`, which changes the type it returns."""
+
+    priority: int
+    queue_name: str
+    backend: str
+
+
 @overload
 def task(function: Callable[P, T], /) -> Task[P, T]: ...
 
 
 @overload
 def task(
-    *,
-    priority: int = ...,
-    queue_name: str = ...,
-    backend: str = ...,
-    takes_context: Literal[False] = False,
-    max_attempts: int = ...,
-    backoff: Backoff | Sequence[float] = ...,
-    retry_on: ExceptionTypes = ...,
-    discard_on: ExceptionTypes = ...,
-    timeout: float | timedelta | None = ...,
-    unique: str | None = ...,
-    at_most_once: bool = ...,
+    *, takes_context: Literal[False] = False, **options: Unpack[TaskOptions]
 ) -> Callable[[Callable[P, T]], Task[P, T]]: ...
 
 
 @overload
 def task(
-    *,
-    priority: int = ...,
-    queue_name: str = ...,
-    backend: str = ...,
-    takes_context: Literal[True],
-    max_attempts: int = ...,
-    backoff: Backoff | Sequence[float] = ...,
-    retry_on: ExceptionTypes = ...,
-    discard_on: ExceptionTypes = ...,
-    timeout: float | timedelta | None = ...,
-    unique: str | None = ...,
-    at_most_once: bool = ...,
-) -> Callable[[Callable[Concatenate[TaskContext, P], T]], Task[P, T]]: ...
+    *, takes_context: Literal[True], **options: Unpack[TaskOptions]
+) -> Callable[[Callable[Concatenate[Any, P], T]], Task[P, T]]: ...
 
 
 def task(
@@ -216,13 +234,20 @@ def task(
     Raises:
         InvalidTask: an option has a wrong type or range, or the backend cannot honour
             it; the message names the task and the option.
+        TypeError: there is no such option; says which one to use.
     """
 
     def decorate(f: Callable[..., Any]) -> Task[Any, Any]:
+        if not isfunction(f):
+            raise InvalidTask(
+                f"Task function must be defined at a module level. @task got {f!r}."
+            )
+        for option in policy.keys() - _POLICY:
+            raise _unknown_option(f, "@task", option, _OPTIONS)
         task_class = task_backends[backend].task_class
         # A foreign backend names Django's class; ours runs there too, as a plain task.
-        bridge_class = task_class if issubclass(task_class, Task) else Task
-        decorated_task = cast("type[Task[Any, Any]]", bridge_class)(
+        bridge_class: Any = task_class if issubclass(task_class, Task) else Task
+        decorated_task: Task[Any, Any] = bridge_class(
             func=f,
             priority=priority,
             queue_name=queue_name,
@@ -237,25 +262,28 @@ def task(
     return decorate if function is None else decorate(function)
 
 
-def check_importable(task: DjangoTask[Any, Any]) -> None:
-    """Refuse a task that a worker could not find by its path.
-
-    Raises:
-        InvalidTask: its module does not hold a Task under the function's own name.
-    """
-    module_name, name = task.func.__module__, task.func.__qualname__
-    found = getattr(sys.modules.get(module_name), name, None)
-    if module_name == "__main__" or not isinstance(found, DjangoTask):
-        raise InvalidTask(
-            f"Task {task.module_path!r} cannot be found by a worker under that path. "
-            f"Define it at the top of an importable module, under the function's own "
-            f"name: put @task on the function instead of calling task(function)."
-        )
+def _unknown_option(
+    function: Callable[..., Any], taker: str, option: str, known: Sequence[str]
+) -> TypeError:
+    path = f"{function.__module__}.{function.__qualname__}"
+    if option in _POLICY:
+        advice = "it is fixed where the task is defined"
+    else:
+        advice = advice_on(option) or f"it knows {', '.join(known)}"
+    return TypeError(f"Task {path!r}: {taker} does not take {option!r}: {advice}.")
 
 
-def _call(
-    task: Task[Any, Any], item: object
-) -> tuple[Sequence[Any], Mapping[str, Any]]:
+def _with_names(task: Task[Any, Any], said: str) -> str:
+    """Return what a backend said of a task, with the names that foreign ones omit."""
+    if task.module_path in said:
+        return said
+    backend = f"{type(task.get_backend()).__name__} ({task.backend!r})"
+    if not settings.is_overridden("TASKS"):
+        backend += ", since there is no TASKS setting. Set it before tasks are imported"
+    return f"Task {task.module_path!r}: {said} Its backend is {backend}."
+
+
+def _call(task: Task[Any, Any], item: object) -> Call:
     match item:
         case Mapping():
             return (), item

@@ -6,7 +6,7 @@ from functools import cache
 
 
 def worker_id() -> str:
-    """Return the name of this process: its host's, and its number there."""
+    """Return the name of this process: its host's name and its process id."""
     return _worker_id(os.getpid())
 
 

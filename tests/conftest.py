@@ -1,8 +1,9 @@
 """Services and databases of the tests."""
 
 import os
+import signal
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from django.conf import settings
@@ -16,6 +17,21 @@ from tests.settings import tasks
 __all__ = ["project"]
 
 S = TypeVar("S", bound=Service)
+
+
+def pytest_configure() -> None:
+    """Hear the signals that a shell or `nohup` has what it starts ignore.
+
+    What tests start would inherit that.
+    """
+    usual: dict[int, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGHUP: signal.SIG_DFL,
+        signal.SIGQUIT: signal.SIG_DFL,
+    }
+    for number, handler in usual.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,18 @@ The services that backends need start when a test asks for them (see conftest.py
 their URLs come from the environment, here and in worker processes.
 """
 
+import json
 import os
 from typing import Any
 
 from bookshop.settings import *  # noqa: F403
-from bookshop.settings import BACKENDS, QUEUES
+from bookshop.settings import (
+    BACKENDS,
+    INSTALLED_APPS,
+    Q_CLUSTER,
+    QUEUES,
+    SECRET_KEY,
+)
 from tests.mysql_driver import install
 
 if os.environ.get("DATABASE_URL", "").startswith("mysql://"):
@@ -16,31 +23,65 @@ if os.environ.get("DATABASE_URL", "").startswith("mysql://"):
 
 UNREACHABLE = "127.0.0.1:1"
 
+# A worker of another project, or of this one after its key was rotated.
+SECRET_KEY = os.environ.get("TESTS_SECRET_KEY", SECRET_KEY)
+SECRET_KEY_FALLBACKS = os.environ.get("TESTS_SECRET_KEY_FALLBACKS", "").split()
+
+
+# The project's own work on the libraries; see tests/contract/test_with_native.py.
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.native"]
+Q_CLUSTER = {**Q_CLUSTER, **json.loads(os.environ.get("TESTS_Q_CLUSTER", "{}"))}
+
+# What the contract's killed workers leave must come back within seconds; any other
+# worker would hand out again what only takes long. See `recovery_environment`.
+VISIBILITY_TIMEOUT_S = int(os.environ.get("TESTS_VISIBILITY_TIMEOUT", "3600"))
+RETRY_S = int(os.environ.get("TESTS_RETRY", "3600"))
+# How many tasks may run as one chunk: the default, unless a test says 1.
+CHUNK = int(os.environ.get("TESTS_CHUNK", "50"))
+MAX_RUN_TIME = int(os.environ.get("TESTS_MAX_RUN_TIME", "3600"))
+
 
 def tasks() -> dict[str, dict[str, Any]]:
     """TASKS, as the environment says where the services are."""
     redis = os.environ.get("TESTS_REDIS_URL", f"redis://{UNREACHABLE}/0")
     rabbitmq = os.environ.get("TESTS_RABBITMQ_URL", f"amqp://{UNREACHABLE}//")
+    poll_s = os.environ.get("TESTS_POLL")
+    poll = {"POLL": float(poll_s)} if poll_s else {}
     brokers = {
-        "background_tasks": on("background_tasks"),
+        "background_tasks": on("background_tasks", **poll),
         "celery_app": on("celery", APP="tests.celery_project.app"),
-        "celery_redis": on("celery", BROKER_URL=redis),
+        "celery_redis": on(
+            "celery", BROKER_URL=redis, VISIBILITY_TIMEOUT=VISIBILITY_TIMEOUT_S
+        ),
         "celery_rabbitmq": on("celery", BROKER_URL=rabbitmq),
         "django_q_redis": on("django_q", BROKER_URL=redis),
-        "django_q_orm": on("django_q", BROKER_URL="orm://default"),
+        "django_q_orm": on(
+            "django_q", BROKER_URL="orm://default", RETRY=RETRY_S, **poll
+        ),
+    }
+    example = {
+        "BACKEND": "tests.adapters.taskbridge_rq.RQBackend",
+        "QUEUES": QUEUES,
+        "OPTIONS": {"BROKER_URL": redis},
     }
     memory = "taskbridge.testing.memory.MemoryBackend"
-    native = {"default": {"BACKEND": memory, "QUEUES": QUEUES}, **brokers}
+    native = {
+        "default": {"BACKEND": memory, "QUEUES": QUEUES},
+        "rq": example,
+        **brokers,
+    }
     return {
         **{
             alias: using(backend, DELIVERY="native")
             for alias, backend in native.items()
         },
         **{
-            f"durable_{alias}": using(backend, LEASE=2)
+            f"durable_{alias}": using(backend, LEASE=2, CHUNK=CHUNK)
             for alias, backend in native.items()
         },
         **faults(brokers),
+        # An envelope for each task: unit tests count them.
+        "durable_default": using(native["default"], LEASE=2, CHUNK=1),
     }
 
 

@@ -4,7 +4,7 @@ try:
     import celery as _celery  # noqa: F401
 except ModuleNotFoundError as exc:
     raise ImportError(
-        "The Celery backend needs Celery: pip install 'taskbridge[celery]'"
+        "The Celery backend needs Celery: pip install 'django-taskbridge[celery]'"
     ) from exc
 
 from .backend import CeleryBackend

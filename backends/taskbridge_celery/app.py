@@ -1,33 +1,23 @@
 """The Celery app of a backend, and the one Celery task that carries envelopes."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from urllib.parse import urlsplit
 
+import kombu
 from celery import Celery, shared_task
-from celery.exceptions import CeleryError
+from celery.app.amqp import AMQP
 from django.utils.module_loading import import_string
-from kombu.exceptions import KombuError, OperationalError
+from kombu import Queue
 
 from taskbridge.execution import run
 
-NATIVE_TASK = "taskbridge.run"
+from .broker import MAX_PRIORITY, is_redis
+from .consumer import NATIVE_TASK, Registry
 
-# Priorities that a queue keeps apart: RabbitMQ's x-max-priority, and the number of the
-# lists that kombu reads for one queue on Redis (its default is 4).
-MAX_PRIORITY = 10
-
-KOMBU_PRIORITY_STEPS = (0, 3, 6, 9)  # of kombu 5.7 on Redis
-VISIBILITY_TIMEOUT_S = 3600  # of kombu 5.7 on Redis
-
+# What the worker waits for Redis; others that use the broker have Links.
 CONNECT_TIMEOUT_S = 2
 ANSWER_TIMEOUT_S = 4
-# RabbitMQ: a confirmation that does not come, then two attempts to connect anew.
-CONFIRM_TIMEOUT_S = 2
-AMQP_CONNECT_TIMEOUT_S = 1.2
 
 
 # On every app, also on one that is made later: `celery -A project worker` must know it.
@@ -42,63 +32,49 @@ shared_task(
 )(run)
 
 
-def is_redis(url: str) -> bool:
-    """Whether kombu's Redis transport serves this broker URL."""
-    return urlsplit(url).scheme in {"redis", "rediss", "sentinel"}
+class Connection(kombu.Connection):
+    """A connection of our own app."""
+
+    def get_transport_cls(self) -> Any:
+        """Return the transport; see kombu."""
+        found = super().get_transport_cls()
+        if self.transport_cls in {"redis", "rediss"}:
+            from .redis_lists import RedisTransport  # noqa: PLC0415 - needs redis-py
+
+            return RedisTransport
+        return found
 
 
-def is_known(url: str) -> bool:
-    """Whether TaskBridge is tested with the transport of this broker URL."""
-    return is_redis(url) or urlsplit(url).scheme in {"amqp", "amqps", "pyamqp"}
+class OwnAMQP(AMQP):
+    """Makes the connections of our own app."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broker:
-    """What is worth knowing of an app's broker, looked up once."""
-
-    is_redis: bool
-    max_priority: int
-    """How many priorities beyond 0 its queues keep apart; 0: none."""
-    visibility_timeout_s: float
-    url: str
-    """Without its password."""
-    errors: tuple[type[BaseException], ...]
+    Connection = Connection
 
 
 @cache
-def broker_of(app: Celery) -> Broker:
-    """Describe the broker of an app."""
-    connection = app.connection_for_write()  # opens nothing
-    redis = connection.transport.driver_type == "redis"
-    transport = app.conf.broker_transport_options or {}
-    levels = len(transport.get("priority_steps", KOMBU_PRIORITY_STEPS)) - 1
-    return Broker(
-        is_redis=redis,
-        max_priority=levels if redis else app.conf.task_queue_max_priority or 0,
-        visibility_timeout_s=transport.get("visibility_timeout", VISIBILITY_TIMEOUT_S),
-        url=connection.as_uri(),
-        errors=(
-            *(OperationalError, KombuError, CeleryError, OSError),
-            *connection.connection_errors,
-            *connection.channel_errors,
-        ),
-    )
-
-
-@cache
-def own_app(alias: str, broker_url: str, visibility_timeout_s: float) -> Celery:
+def own_app(
+    alias: str, broker_url: str, visibility_timeout_s: float, prefix: str
+) -> Celery:
     """Return the app that TaskBridge makes for itself, once for each process.
 
-    It is never the current app: the project may have one of its own. Django's fixup is
-    left out, since `taskbridge.execution` looks after the connections.
+    It is never the current app: the project may have one of its own. It runs our one
+    task, and obeys nobody. Django's fixup is left out, since `taskbridge.execution`
+    looks after the connections.
     """
-    app = Celery(f"taskbridge.{alias}", set_as_current=False, fixups=[])
+    app = Celery(
+        f"taskbridge.{alias}",
+        set_as_current=False,
+        fixups=[],
+        amqp=OwnAMQP,
+        tasks=Registry(),  # type: ignore[arg-type]  # Celery takes an instance
+    )
     app.conf.update(
         broker_url=broker_url,
-        broker_connection_timeout=AMQP_CONNECT_TIMEOUT_S,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options=_transport_options(broker_url, visibility_timeout_s),
+        broker_transport_options=_transport_options(
+            broker_url, visibility_timeout_s, prefix
+        ),
         task_queue_max_priority=None if is_redis(broker_url) else MAX_PRIORITY,
         task_serializer="json",
         accept_content=["json"],
@@ -106,11 +82,12 @@ def own_app(alias: str, broker_url: str, visibility_timeout_s: float) -> Celery:
         task_ignore_result=True,
         result_backend=None,
         worker_prefetch_multiplier=1,
+        worker_consumer="taskbridge_celery.consumer:Consumer",
+        # Broadcasts reach every worker on a broker, those of other projects, too.
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
         enable_utc=True,
     )
-    # A connection that two processes share hangs both, and Celery sees only billiard's
-    # forks, not those of a web server.
-    os.register_at_fork(after_in_child=_after_fork(app))
     return app
 
 
@@ -125,12 +102,19 @@ def project_app(path: str) -> Celery:
     app = import_string(path)
     if not isinstance(app, Celery):
         raise TypeError(f"{path} is a {type(app).__name__}, not a Celery app.")
-    return app
+    return _forgetful(app)
 
 
-def _after_fork(app: Any) -> Callable[[], None]:
-    forget_connections: Callable[[], None] = app._after_fork  # noqa: SLF001
-    return forget_connections
+def _forgetful(app: Any) -> Celery:
+    """Let an app forget its connections in a process that is forked.
+
+    A connection that two processes share hangs both, and Celery sees only billiard's
+    forks, not those of a web server or of our supervisor. (Ours are in `links`.)
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=app._after_fork)  # noqa: SLF001
+    found: Celery = app
+    return found
 
 
 def native_task(app: Celery) -> Any:
@@ -138,13 +122,27 @@ def native_task(app: Celery) -> Any:
     return app.tasks[NATIVE_TASK]
 
 
-def _transport_options(broker_url: str, visibility_timeout_s: float) -> dict[str, Any]:
+def queue_of(app: Celery, name: str) -> Queue:
+    """Return a queue of an app, also where `task_create_missing_queues` is off."""
+    queues = app.amqp.queues
+    if name not in queues:
+        queues.add(queues.new_missing(name))
+    queue: Queue = queues[name]
+    return queue
+
+
+def _transport_options(
+    broker_url: str, visibility_timeout_s: float, prefix: str
+) -> dict[str, Any]:
     if not is_redis(broker_url):
-        # Without it a publish returns before RabbitMQ has taken the message.
-        return {"confirm_publish": True}
+        return {}
     return {
         "visibility_timeout": visibility_timeout_s,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_timeout": ANSWER_TIMEOUT_S,
         "priority_steps": list(range(MAX_PRIORITY)),
+        # What workers hold; whoever shares this may have another visibility timeout.
+        "unacked_key": f"{prefix}:unacked",
+        "unacked_index_key": f"{prefix}:unacked_index",
+        "unacked_mutex_key": f"{prefix}:unacked_mutex",
     }

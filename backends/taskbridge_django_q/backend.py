@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
+from django.apps import apps
+from django.conf import settings
 from django.core import checks
 from django.db import Error as DatabaseError
-from redis.exceptions import RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    RedisError,
+    ResponseError,
+)
 
+from taskbridge.adapter import WorkerOptions
 from taskbridge.backend import Backend, Envelope, Features, Option, Support
 from taskbridge.compat import InvalidTaskBackend
 from taskbridge.exceptions import BackendUnavailable
-from taskbridge.worker import WorkerOptions
+from taskbridge.legible import without_passwords
 
 if TYPE_CHECKING:
-    from .brokers import OrmBroker, RedisBroker
+    from .brokers import RedisBroker
+    from .orm_broker import OrmBroker
 
 RETRY_S = 3600
 
@@ -34,10 +44,15 @@ class DjangoQBackend(Backend):
     """
 
     required_apps: ClassVar = ("django_q",)
+    app_entries: ClassVar = {"django_q": "taskbridge_django_q"}
+    longest_name: ClassVar = 100  # columns of OrmQ and Schedule
     options_schema: ClassVar = {
         "BROKER_URL": Option(types=str, description="a redis:// URL, or orm://ALIAS"),
         "RETRY": Option(types=(int, float), description="seconds (ORM broker)"),
         "POLL": Option(types=(int, float), description="seconds between looks (ORM)"),
+        "NOTIFY": Option(
+            types=bool, description="whether new rows wake idle workers (ORM)"
+        ),
     }
 
     @property
@@ -52,53 +67,120 @@ class DjangoQBackend(Backend):
         )
 
     def push(self, envelopes: Sequence[Envelope]) -> None:
-        """See `Backend.push`. Each queue's messages leave in one command."""
+        """See `Adapter.push`. Each queue's messages leave in one command."""
         from . import packages  # noqa: PLC0415 - models need the app registry
 
         with self._translated_errors():
-            packages.push(self._sender, envelopes)
+            packages.push(
+                self._sender,
+                [
+                    replace(each, queue_name=self.name_in_broker(each.queue_name))
+                    for each in envelopes
+                ],
+            )
 
     def run_worker(self, options: WorkerOptions) -> None:
-        """See `Backend.run_worker`."""
+        """See `Adapter.run_worker`."""
         from .worker import run_worker  # noqa: PLC0415 - models need the app registry
 
-        run_worker(self.broker(options.queues), options)
+        broker = self.broker(options.queues)
+        if self.keeps_records:
+            broker.join(self.durable_options.chunk, options.concurrency)
+        run_worker(broker, options)
 
     def queue_depths(self) -> dict[str, int | None]:
-        """See `Backend.queue_depths`. On the ORM broker, running tasks count too."""
+        """See `Adapter.queue_depths`.
+
+        In native delivery on the ORM broker, running tasks count too.
+        """
+        names = {self.name_in_broker(name): name for name in sorted(self.queues)}
         with self._translated_errors():
-            return {**self._sender.depths(sorted(self.queues))}
+            found = self._sender.depths(names)
+        return {names[name]: depth for name, depth in found.items()}
+
+    def has_due(self, queue_names: Collection[str]) -> bool:
+        """See `Adapter.has_due`."""
+        with self._translated_errors():
+            return self.broker(queue_names).queue_size() > 0
 
     def purge(self, queue_names: Collection[str]) -> int:
-        """See `Backend.purge`."""
+        """See `Adapter.purge`."""
+        from . import packages  # noqa: PLC0415 - models need the app registry
+
+        self.adopt(queue_names)
+        names = list(map(self.name_in_broker, queue_names))
+        with self._translated_errors():
+            return packages.purge(self._sender, names)
+
+    def adopt(self, queue_names: Collection[str]) -> int:
+        """See `Adapter.adopt`."""
         from . import packages  # noqa: PLC0415 - models need the app registry
 
         with self._translated_errors():
-            return packages.purge(self._sender, queue_names)
+            return sum(
+                packages.adopt(self._sender, before, self.name_in_broker(queue_name))
+                for queue_name in queue_names
+                for before in self.former_names(queue_name)
+            )
+
+    @property
+    def why_not_native(self) -> None:
+        """See `Adapter.why_not_native`."""
+        return None
+
+    def run_native_worker(self) -> None:
+        """See `Adapter.run_native_worker`: what `qcluster` runs, by Q_CLUSTER."""
+        from .worker import run_native_worker  # noqa: PLC0415 - see push()
+
+        run_native_worker()
+
+    def native_work(self) -> list[str]:
+        """See `Adapter.native_work`."""
+        from . import packages  # noqa: PLC0415 - see push()
+
+        with self._translated_errors():
+            return packages.native_work()
 
     def broker(self, queues: Collection[str] = ()) -> OrmBroker | RedisBroker:
         """Return Django-Q2's broker for these queues."""
-        from .brokers import OrmBroker, RedisBroker  # noqa: PLC0415 - see push()
+        from .brokers import RedisBroker  # noqa: PLC0415 - see push()
+        from .orm_broker import OrmBroker  # noqa: PLC0415
 
+        names = list(map(self.name_in_broker, queues))
         if not self._is_known:
             raise InvalidTaskBackend(f"{self}: {_UNKNOWN_SCHEME}")
         if self._is_orm:
             return OrmBroker(
                 self.alias,
-                queues,
+                names,
                 database=urlsplit(self._url).netloc or "default",
                 retry_s=self.options.get("RETRY", RETRY_S),
                 poll_s=self.options.get("POLL", 0.2),
+                notify=self.options.get("NOTIFY", True),
+                delays=self.delivery == "native",
             )
-        return RedisBroker(self.alias, queues, url=self._url)
+        return RedisBroker(self.alias, names, url=self._url)
 
-    def check(self, **kwargs: Any) -> Iterable[checks.CheckMessage]:
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
         """See `Backend.check`."""
-        yield from super().check(**kwargs)
+        from .apps import DjangoQ  # noqa: PLC0415 - Q_CLUSTER is read at its import
+
+        found = list(super().check(**kwargs))
         if not self._is_known:
-            yield checks.Error(
-                f"{self}: {_UNKNOWN_SCHEME}", id="taskbridge.django_q.E001"
+            error = f"{self}: {_UNKNOWN_SCHEME}"
+            found.append(checks.Error(error, id="taskbridge.django_q.E001"))
+        if apps.is_installed("django_q") and not (
+            hasattr(settings, "Q_CLUSTER")
+            or isinstance(apps.get_app_config("django_q"), DjangoQ)
+        ):
+            warning = checks.Warning(
+                f"{self}: without Q_CLUSTER, Django-Q2 warns at each command that "
+                f"retry and timeout are misconfigured, which its workers here ignore.",
+                hint="In INSTALLED_APPS, write 'taskbridge_django_q' for 'django_q'.",
+                id="taskbridge.django_q.W001",
             )
+            found.append(warning)
+        return found
 
     @cached_property
     def _sender(self) -> OrmBroker | RedisBroker:
@@ -120,18 +202,18 @@ class DjangoQBackend(Backend):
     def _translated_errors(self) -> Iterator[None]:
         try:
             yield
+        except (ResponseError, AuthenticationError, BusyLoadingError) as exc:
+            raise BackendUnavailable(
+                f"{self}: Redis at {without_passwords(self._url)} refused a request: "
+                f"{exc}"
+            ) from exc
         except (RedisError, OSError) as exc:
             raise BackendUnavailable(
-                f"{self}: Redis did not take or answer it ({exc}). Is it up at "
-                f"{_without_password(self._url)}?"
+                f"{self}: Redis did not accept or answer a request ({exc}). Is it up "
+                f"at {without_passwords(self._url)}?"
             ) from exc
         except DatabaseError as exc:
             raise BackendUnavailable(
-                f"{self}: the database did not take or answer it ({exc}). Is it "
+                f"{self}: the database did not carry out a statement ({exc}). Is it "
                 f"up, and migrated?"
             ) from exc
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -1,57 +1,87 @@
-"""Brokers for Django-Q2 1.11 that serve several queues with one cluster.
+"""A broker for Django-Q2 1.11 that serves several queues in Redis with one cluster.
 
 A cluster of Django-Q2 has one pool and one queue. Its broker is a supported hook, so a
 broker that takes from several queues gives one pool for all of them.
 """
 
-import time
+import logging
 from collections import deque
-from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 import redis
-from django.db import close_old_connections, connections
-from django.db.models import Count, QuerySet
-from django.utils import timezone
-from django_q.brokers import orm, redis_broker
-from django_q.models import OrmQ
+from django.utils.encoding import force_str
+from django_q.brokers import redis_broker
 from django_q.signing import SignedPackage
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from taskbridge.rows import insert_rows
+from taskbridge.merging import Merger
 
-LOOK_AHEAD = 50
-LOOK_AHEAD_FOR_S = 0.5
+from .joining import first_chunk, opened, together
+from .signatures import renewed
 
-TABLE = "django_q_ormq"
+SCHEDULES = "taskbridge:"
+"""What the cluster name of our schedules begins with."""
 
-CONNECT_TIMEOUT_S = 2
-ANSWER_TIMEOUT_S = 4
+_LIST_OR_NOTHING = {b"list", b"none"}
+
+logger = logging.getLogger("taskbridge")
+
+# Together less than the 5 seconds that are promised.
+CONNECT_TIMEOUT_S = 1.3
+ANSWER_TIMEOUT_S = 3.2
 
 
 @cache
 def redis_client(url: str) -> redis.Redis:
     """Return the client for a URL, once for each process; it survives a fork."""
-    options: dict[str, Any] = {
+    return redis.Redis.from_url(url, **_limits())
+
+
+def native_client(given: str | dict[str, Any]) -> redis.Redis:
+    """Return a client for what Q_CLUSTER says of Redis."""
+    if isinstance(given, str):
+        return redis_client(given)
+    return redis.Redis(**{**given, **_limits()})
+
+
+def _limits() -> dict[str, Any]:
+    return {
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_timeout": ANSWER_TIMEOUT_S,
         # redis-py's default retries for longer than a caller should wait.
         "retry": Retry(NoBackoff(), 0),
     }
-    return redis.Redis.from_url(url, **options)
+
+
+# Only if nobody has taken the package meanwhile.
+MOVE = """
+if redis.call('LREM', KEYS[1], 1, ARGV[1]) == 1 then
+  return redis.call('RPUSH', KEYS[2], ARGV[1])
+end
+return 0
+"""
+PAGE = 1000
 
 
 class RedisBroker(redis_broker.Redis):
-    """Lists in Redis, by the names that Django-Q2's own broker gives them."""
+    """Lists in Redis, under the names that Django-Q2's own broker gives them."""
 
     def __init__(self, alias: str, queues: Collection[str], *, url: str) -> None:
         self.schedules = schedules_of(alias)
         self._client = redis_client(url)
         self._queues = deque(queues)
+        self._merger: Merger | None = None
+        self._took = 1
+        """How many the last chunk was made of."""
         super().__init__(",".join(queues))
+
+    def join(self, most: int, processes: int) -> None:
+        """Take as one package what may run as one chunk; see `Merger`."""
+        self._merger = Merger(most, processes) if most > 1 else None
 
     def get_connection(self, list_key: str | None = None) -> redis.Redis:
         """Return the client, for Django-Q2."""
@@ -59,118 +89,138 @@ class RedisBroker(redis_broker.Redis):
 
     def add(self, queue: str, packages: Sequence[str], due: datetime | None) -> None:
         """Append packages in one command, so that all are taken or none."""
-        self._client.rpush(_list_key(queue), *packages)
+        self._client.rpush(list_key(queue), *packages)
 
     def enqueue(self, task: str) -> None:
         """Append what Django-Q2's scheduler fires; its group says which queue."""
         self.add(SignedPackage.loads(task)["group"], [task], None)
 
-    def dequeue(self) -> list[tuple[None, bytes | str]] | None:
-        """Wait up to a second for a package; each queue is first in its turn."""
+    def dequeue(self) -> list[tuple[None, str]] | None:
+        """Wait up to a second for a package; the queues take turns at being first."""
         self._queues.rotate()
-        found = self._client.blpop([_list_key(q) for q in self._queues], 1)
-        return [(None, found[1])] if found else None
+        keys = [list_key(queue) for queue in self._queues]
+        try:
+            if not self._merger:
+                found = self._client.blpop(keys, 1)
+                return [(None, renewed(found[1]))] if found else None
+            found, waiting = self._first(keys)
+        except redis.ResponseError:
+            if not self._leave_out_strangers():
+                raise
+            return None
+        if not found:
+            return None
+        return [(None, each) for each in self._chunk(*found, waiting, self._merger)]
+
+    def _first(self, keys: Sequence[str]) -> tuple[tuple[bytes, bytes] | None, int]:
+        """Wait for a package; return its key, itself, and how many more wait."""
+        with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.blpop(keys, 1)
+            for key in keys:
+                pipeline.llen(key)
+            # One that is no list must not cost the package that another has given.
+            found, *more = pipeline.execute(raise_on_error=False)
+        if isinstance(found, Exception):
+            raise found
+        return found, sum(count for count in more if isinstance(count, int))
+
+    def _chunk(
+        self, key: bytes, package: bytes, waiting: int, merger: Merger
+    ) -> list[str]:
+        """Return one package for the first and what may share its chunk.
+
+        Other packages go back to where they were: here they would have to wait.
+        """
+        if not waiting:
+            return [renewed(package)]
+        first = opened(package)
+        most = min(merger.like(first.body, waiting + 1), 2 * self._took)
+        more = self._more(key, most - 1) if most > 1 else []
+        taken = [first, *map(opened, more)]
+        self._took = count = first_chunk(merger, taken, waiting + 1)
+        left = [] if self._put_back(key, more[count - 1 :]) else taken[count:]
+        return [together(taken[:count]), *(each.package for each in left)]
+
+    def _more(self, key: bytes, most: int) -> list[bytes]:
+        """Take what waits; any version of Redis can do this (LPOP COUNT: 6.2)."""
+        try:
+            with self._client.pipeline(transaction=True) as pipeline:
+                pipeline.lrange(key, 0, most - 1)
+                pipeline.ltrim(key, most, -1)
+                found: list[bytes] = pipeline.execute()[0]
+        except redis.RedisError as exc:  # the next look tells if it is away
+            logger.warning("What waits in Redis cannot be taken together: %s", exc)
+            return []
+        return found
+
+    def _put_back(self, key: bytes, packages: Sequence[bytes]) -> bool:
+        try:
+            if packages:
+                self._client.lpush(key, *reversed(packages))
+        except redis.RedisError as exc:
+            logger.warning("What waits in Redis cannot be left there: %s", exc)
+            return False
+        return True
+
+    def _leave_out_strangers(self) -> bool:
+        """Leave out queues whose keys hold no lists; one would hold up all others."""
+        kinds: dict[str, Any] = {
+            q: self._client.type(list_key(q)) for q in self._queues
+        }
+        strange = {q: kind for q, kind in kinds.items() if kind not in _LIST_OR_NOTHING}
+        for queue, kind in strange.items():
+            logger.error(
+                "Nothing is taken from queue %r until this worker starts again: in "
+                "Redis, the key %r holds a %s of another program. Use another name, or "
+                "delete it.",
+                queue,
+                list_key(queue),
+                kind.decode(),
+            )
+        self._queues = deque(q for q in self._queues if q not in strange)
+        return bool(strange and self._queues)
 
     def depths(self, queues: Collection[str]) -> dict[str, int]:
         """Count what waits in each queue."""
-        return {queue: self._client.llen(_list_key(queue)) for queue in queues}
+        with self._client.pipeline(transaction=False) as pipeline:
+            for queue in queues:
+                pipeline.llen(list_key(queue))
+            return dict(zip(queues, pipeline.execute(), strict=True))
 
     def queue_size(self) -> int:
         """Count what can be taken now."""
         return sum(self.depths(self._queues).values())
 
+    def move(self, source: str, target: str, is_wanted: Callable[[str], bool]) -> int:
+        """Move packages from one queue to another, the oldest first."""
+        keys = list_key(source), list_key(target)
+        if self._client.type(keys[0]) != b"list":
+            return 0  # there is none, or another program has a key of that name
+        moved = skipped = 0
+        while page := self._client.lrange(keys[0], skipped, skipped + PAGE - 1):
+            skipped += len(page)
+            for package in page:
+                if not is_wanted(force_str(package, errors="replace")):
+                    continue
+                if self._client.eval(MOVE, 2, *keys, package):
+                    moved += 1
+                    skipped -= 1
+        return moved
+
     def purge(self, queues: Collection[str]) -> int:
         """Drop what waits; return how many."""
-        removed = 0
-        for queue in queues:
-            with self._client.pipeline(transaction=True) as pipeline:
-                pipeline.llen(_list_key(queue))
-                pipeline.delete(_list_key(queue))
-                removed += pipeline.execute()[0]
-        return removed
-
-
-class OrmBroker(orm.ORM):
-    """Rows of Django-Q2's OrmQ; ``lock`` is when a row can be taken (again)."""
-
-    def __init__(
-        self,
-        alias: str,
-        queues: Collection[str],
-        *,
-        database: str,
-        retry_s: float,
-        poll_s: float,
-    ) -> None:
-        self.schedules = schedules_of(alias)
-        self._database = database
-        self._queues = list(queues)
-        self._retry_s = retry_s
-        self._poll_s = poll_s
-        self._ahead: deque[OrmQ] = deque()
-        self._ahead_until = 0.0
-        super().__init__(",".join(queues))
-
-    def add(self, queue: str, packages: Sequence[str], due: datetime | None) -> None:
-        """Insert packages, all or none."""
-        operations = connections[self._database].ops
-        lock = operations.adapt_datetimefield_value(due or timezone.now())
-        rows = [(queue, package, lock) for package in packages]
-        insert_rows(self._database, TABLE, ("key", "payload", "lock"), rows)
-
-    def enqueue(self, task: str) -> None:
-        """Add what Django-Q2's scheduler fires: a delay from before a move to ORM."""
-        self.add(SignedPackage.loads(task)["group"], [task], None)
-
-    def dequeue(self) -> list[tuple[int, str]] | None:
-        """Claim the oldest row that is due; sleep a little if there is none."""
-        self._look_ahead()
-        while self._ahead:
-            row = self._ahead.popleft()
-            again = timezone.now() + timedelta(seconds=self._retry_s)
-            if self._rows().filter(pk=row.pk, lock=row.lock).update(lock=again):
-                return [(row.pk, row.payload)]
-        time.sleep(self._poll_s)
-        return None
-
-    def _look_ahead(self) -> None:
-        """Read the next rows, if there are none; reading claims nothing."""
-        if self._ahead and time.monotonic() < self._ahead_until:
-            return
-        close_old_connections()
-        now = timezone.now()
-        # Ordered by key: the oldest first, and the scan ends at the last one wanted.
-        due = self._rows().filter(key__in=self._queues, lock__lt=now).order_by("pk")
-        self._ahead = deque(due[:LOOK_AHEAD])
-        self._ahead_until = time.monotonic() + LOOK_AHEAD_FOR_S
-
-    def depths(self, queues: Collection[str]) -> dict[str, int]:
-        """Count the rows of each queue: waiting, delayed, and not yet acknowledged."""
-        rows = self._rows().filter(key__in=queues).values("key").annotate(n=Count("pk"))
-        found = {row["key"]: row["n"] for row in rows.order_by()}
-        return {queue: found.get(queue, 0) for queue in queues}
-
-    def queue_size(self) -> int:
-        """Count what can be taken now."""
-        due = self._rows().filter(key__in=self._queues, lock__lt=timezone.now())
-        return due.count()
-
-    def purge(self, queues: Collection[str]) -> int:
-        """Drop every row of these queues; return how many."""
-        return int(self._rows().filter(key__in=queues).delete()[0])
-
-    def get_connection(self, list_key: str | None = None) -> QuerySet[OrmQ]:
-        """Return the rows, for Django-Q2."""
-        return self._rows()
-
-    def _rows(self) -> QuerySet[OrmQ]:
-        return OrmQ.objects.using(self._database)
+        with self._client.pipeline(transaction=True) as pipeline:
+            for queue in queues:
+                pipeline.llen(list_key(queue))
+                pipeline.delete(list_key(queue))
+            return sum(pipeline.execute()[::2])
 
 
 def schedules_of(alias: str) -> str:
     """Return the cluster name of an alias's schedules, which only its workers fire."""
-    return f"taskbridge:{alias}"
+    return f"{SCHEDULES}{alias}"
 
 
-def _list_key(queue: str) -> str:
+def list_key(queue: str) -> str:
+    """Return the key of a queue's list, as Django-Q2 forms it."""
     return f"django_q:{queue}:q"

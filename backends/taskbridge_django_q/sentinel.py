@@ -1,7 +1,7 @@
 """A sentinel for Django-Q2 1.11 that does not hang after a kill -9.
 
-Its processes share two queues, and an idle one waits for work with the lock of a queue
-in its hand. Killed there (by the OOM killer, or by hand) it leaves the lock locked, and
+Its processes share two queues, and an idle one holds the lock of a queue while it waits
+for work. Killed then (by the OOM killer, or by hand), it leaves the lock locked, and
 its successor and all others wait for ever.
 """
 
@@ -10,7 +10,7 @@ import os
 import signal
 from contextlib import nullcontext
 from ctypes import c_byte, c_float
-from multiprocessing import RawValue
+from multiprocessing import RawValue, active_children
 from typing import Any
 
 from django_q import cluster
@@ -24,18 +24,24 @@ from django_q.signals import (
 from django_q.worker import worker
 
 from taskbridge.execution import run
+from taskbridge.pulse import begin_task, end_task
 
-from .packages import NATIVE_TASK
+from .joining import NATIVE_TASK
 
 logger = logging.getLogger("taskbridge")
 
+STOP = "STOP"
+"""What Django-Q2 puts into a queue to end a process."""
+
 
 def install() -> None:
-    """Let the clusters of this process have our sentinel."""
+    """Make the clusters of this process use our sentinel."""
     cluster.Sentinel = MortalSentinel
     post_spawn.connect(_leave_children_alone)
     pre_execute.connect(_begin)
     post_execute_in_worker.connect(_end)
+    pre_execute.connect(begin_task)
+    post_execute_in_worker.connect(end_task)
 
 
 class MortalSentinel(cluster.Sentinel):
@@ -47,14 +53,14 @@ class MortalSentinel(cluster.Sentinel):
 
     def spawn_worker(self) -> None:
         """Start a pool process; see Django-Q2."""
-        global _timer  # noqa: PLW0603 - what a forked process knows of itself
+        global _timer  # noqa: PLW0603 - what a forked process knows about itself
         _timer = _Timer()
         queues = _Tasks(self.task_queue), _Results(self.result_queue)
         self.spawn_process(worker, *queues, _timer, self.timeout)
 
     def start(self) -> None:
         """Start all processes and guard them; see Django-Q2."""
-        # It looks only twice a second, and not at all once it is told to stop.
+        # Django-Q2 looks only twice a second, and not at all once it is told to stop.
         signal.signal(signal.SIGCHLD, self._on_end_of_child)
         super().start()
 
@@ -67,7 +73,7 @@ class MortalSentinel(cluster.Sentinel):
             if exit_code and exit_code < 0 and not (timer and timer.busy.value):
                 logger.error(
                     "Process %s of Django-Q2's cluster was killed by signal %s, maybe "
-                    "with a lock that the others wait for: the worker starts anew.",
+                    "holding a lock that the others wait for: the worker starts anew.",
                     process.pid,
                     -exit_code,
                 )
@@ -75,23 +81,28 @@ class MortalSentinel(cluster.Sentinel):
 
 
 class _Tasks:
-    """The way of tasks to a process, which need not look up our function each time."""
+    """Hands tasks to a process, which need not look up our function each time."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
 
     def get(self) -> Any:
         task = self._queue.get()
+        if task == STOP:
+            # Otherwise multiprocessing would wait for what a task has left running.
+            for child in active_children():
+                child.kill()
         if isinstance(task, dict) and task["func"] == NATIVE_TASK:
             task["func"] = run
         return task
 
 
 class _Results:
-    """The way of results to the monitor, without those that it would only drop.
+    """Hands results to the monitor, except those that it would only drop.
 
-    It saves what is to be kept, acknowledges what has a number at the broker (Redis
-    gives none) and sends Django-Q2's signal. Waking it costs as much as a small task.
+    The monitor saves what is to be kept, acknowledges what the broker has numbered
+    (Redis does not) and sends Django-Q2's signal. Waking it costs as much as a small
+    task.
     """
 
     def __init__(self, queue: Queue) -> None:
@@ -104,7 +115,7 @@ class _Results:
 
 
 class _Timer:
-    """What Django-Q2 asks of a shared Value, without a lock that could stay locked.
+    """What Django-Q2 needs of a shared Value, without a lock that could stay locked.
 
     It counts the seconds to TIMEOUT, which is not set here.
     """
@@ -129,7 +140,7 @@ _timer: _Timer | None = None
 
 
 def _leave_children_alone(**kwargs: object) -> None:
-    """Those of a task are not the sentinel's, whose handler a pool process inherits."""
+    """Drop the inherited handler: the children of a pool process are its task's."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 

@@ -5,7 +5,6 @@ import signal
 import time
 
 from django.db import Error as DatabaseError
-from django.db import connections
 from django_q.cluster import Cluster
 from django_q.conf import Conf
 from django_q.conf import logger as q_logger
@@ -13,15 +12,18 @@ from django_q.scheduler import scheduler
 from django_q.signals import post_spawn
 from redis.exceptions import RedisError
 
+from taskbridge.adapter import WorkerOptions, let_tasks_finish, pass_over
 from taskbridge.exceptions import WorkerFailed
-from taskbridge.worker import WorkerOptions, pass_over
 
 from . import sentinel
-from .brokers import OrmBroker, RedisBroker
+from .brokers import RedisBroker
+from .orm_broker import OrmBroker
 
 logger = logging.getLogger("taskbridge")
 
 LOOK_EVERY_S = 0.1
+OF_THE_PROJECT = ("CLUSTER_NAME", "SAVE_LIMIT", "ACK_FAILURES", "SYNC")
+"""What decides where, and how, a task of ours that calls ``async_task`` queues."""
 
 
 def run_worker(broker: OrmBroker | RedisBroker, options: WorkerOptions) -> None:
@@ -40,7 +42,7 @@ def run_worker(broker: OrmBroker | RedisBroker, options: WorkerOptions) -> None:
         cluster = _started_cluster(broker, stop)
         options.ready()
         _wait(cluster, broker, stop, burst=options.burst)
-        # Runs what the pool has taken; a task may add to the queue while it does.
+        # This runs what the pool has taken; a task may add to the queue meanwhile.
         if not cluster.stop():
             raise WorkerFailed("The sentinel of Django-Q2's cluster died.")
         if options.burst:
@@ -49,7 +51,28 @@ def run_worker(broker: OrmBroker | RedisBroker, options: WorkerOptions) -> None:
             return
 
 
-def _started_cluster(broker: OrmBroker | RedisBroker, stop: "_StopFlag") -> Cluster:
+def run_native_worker() -> None:
+    """Run the cluster that `qcluster` runs, with the settings of Q_CLUSTER.
+
+    Raises:
+        WorkerFailed: the cluster ended by itself, or could not start.
+    """
+    post_spawn.connect(_let_tasks_finish)
+    stop = _StopFlag()
+    try:
+        cluster = _started_cluster(None, stop)
+    except RuntimeError as exc:
+        raise WorkerFailed(str(exc)) from exc
+    while not stop.is_set:
+        if not cluster.sentinel.is_alive():
+            raise WorkerFailed("The sentinel of Django-Q2's own cluster died.")
+        time.sleep(LOOK_EVERY_S)
+    cluster.stop()
+
+
+def _started_cluster(
+    broker: OrmBroker | RedisBroker | None, stop: "_StopFlag"
+) -> Cluster:
     """Start a cluster whose processes leave SIGTERM to this one.
 
     A service manager may send it to every process; that must not cut off tasks.
@@ -66,21 +89,27 @@ def _started_cluster(broker: OrmBroker | RedisBroker, stop: "_StopFlag") -> Clus
 
 
 def _let_tasks_finish(**kwargs: object) -> None:
-    """Take SIGTERM again in a pool process, with a handler that does nothing.
+    """Accept SIGTERM again in a pool process, with a handler that does nothing.
 
-    Blocked, it would stay so in the programs that a task starts.
+    If it stayed blocked, so it would in the programs that a task starts.
     """
-    signal.signal(signal.SIGTERM, pass_over)
+    let_tasks_finish()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _fire_schedules(broker: OrmBroker | RedisBroker) -> None:
     """Queue the delayed tasks that are due; the cluster looks only every 30 s."""
     scheduler(broker=broker)
-    connections.close_all()  # before the next fork
 
 
 def _configure(broker: OrmBroker | RedisBroker, options: WorkerOptions) -> None:
+    theirs = {name: getattr(Conf, name) for name in OF_THE_PROJECT}
+
+    def give_back(**kwargs: object) -> None:
+        for name, value in theirs.items():
+            setattr(Conf, name, value)
+
+    post_spawn.connect(give_back, weak=False)
     # Django-Q2 reads its settings at import and then only from these attributes.
     Conf.WORKERS = options.concurrency
     # What is taken ahead is what a crash loses on Redis, and what SIGTERM waits for.
@@ -91,6 +120,9 @@ def _configure(broker: OrmBroker | RedisBroker, options: WorkerOptions) -> None:
     Conf.TIMEOUT = None
     Conf.RECYCLE = 0
     Conf.CLUSTER_NAME = broker.schedules
+    # Delayed tasks are fired here, into their queue, also if the project's are not.
+    Conf.SCHEDULER = True
+    Conf.SYNC = False
     if "log_level" not in Conf.conf:
         # Two lines for every task, by default; Django's signals log them already.
         q_logger.setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Who cannot be measured here, and why."""
+"""Which contenders cannot be measured here, and why."""
 
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec

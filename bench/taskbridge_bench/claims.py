@@ -11,7 +11,7 @@ from .databases import RedisDatabase, redis_url
 from .refusal import Refusal
 
 ANSWER_TIMEOUT_S = 10
-RABBITMQ_QUEUES = ("celery", "default")
+RABBITMQ_QUEUES = ("celery", "bench:default")
 """Of Celery by its own API, and of TaskBridge."""
 
 
@@ -26,10 +26,10 @@ def claimed_redis(url: str) -> Iterator[None]:
     if full := {database: n for database, n in counts.items() if n}:
         found = ", ".join(f"{n} keys in database {db:d}" for db, n in full.items())
         raise Refusal(
-            f"The Redis at {_place(url)} is not empty: {found}. A run deletes all that "
-            f"is in databases 0 to {max(RedisDatabase):d}, so nothing was done. Give "
-            f"it a Redis that nobody else uses. If a run that was killed left the "
-            f"keys, delete them yourself."
+            f"The Redis at {_place(url)} is not empty: {found}. A run deletes "
+            f"everything in databases 0 to {max(RedisDatabase):d}, so nothing was "
+            f"done. Give it a Redis that nobody else uses. If these keys were left by "
+            f"a run that was killed, delete them yourself."
         )
     try:
         yield

@@ -40,7 +40,7 @@ def compare_cells(
     """
     if cell.key != baseline.key:
         raise ValueError(
-            f"{cell.contender} and {baseline.contender} cannot be compared, for they "
+            f"{cell.contender} and {baseline.contender} cannot be compared, since they "
             f"were not measured alike: {cell.key} is not {baseline.key}."
         )
     found = effect(cell.replicates, baseline.replicates)

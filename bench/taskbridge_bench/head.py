@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Self
 
 PACKAGES = (
-    "taskbridge",
+    "django-taskbridge",
     "Django",
     "celery",
     "kombu",

@@ -48,7 +48,7 @@ METRICS: Mapping[str, Metric] = {
     "duplicated": _time("Tasks that ran again though they had finished", "tasks"),
     "short_wait": _time("Wait of short tasks beside long ones", "ms"),
     "cpu": _time("Processor time of 1,000 tasks", "s"),
-    "memory": _time("Peak memory of the worker", "MB"),
+    "memory": _time("Most memory of the worker after a round", "MB"),
     "idle_cpu": _time("Processor time of an idle worker", "% of a core"),
     "idle_queries": _time("Queries of an idle worker", "1/s"),
     "enqueue_queries": _time("Queries of a task where it is enqueued", "queries"),

@@ -42,7 +42,7 @@ options make no sense; 130 after Ctrl-C, 129 after SIGHUP, 143 after SIGTERM.
 
 
 class _Names(argparse.Action):
-    """Adds names to a list; several at once have commas between them."""
+    """Adds names to a list; several at once are separated by commas."""
 
     def __call__(
         self,
@@ -57,7 +57,7 @@ class _Names(argparse.Action):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands; `command` is the name of the one given."""
+    """Return the parser of all commands; `command` will be the one that was given."""
     parser = argparse.ArgumentParser(
         prog="taskbridge-bench",
         description="Compare queue libraries by their own API and through TaskBridge.",
@@ -77,7 +77,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         nargs="?",
         const="",
-        help="go on with the run that FILE is a part of (default: the newest one)",
+        help="finish the run that FILE is a part of (default: the newest one)",
     )
     shown = commands.add_parser(
         "list", help="print who is compared, in which scenarios, and who is left out"
@@ -98,7 +98,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments; without the name of a command it is "run"."""
+    """Parse the arguments; the command is "run" unless another one is named."""
     parser = make_parser()
     commands = ("run", "list", "compare", "report", "-h", "--help")
     if not arguments or arguments[0] not in commands:
@@ -112,11 +112,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def _check_run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     _check_names(parser, options)
     if options.task and options.work not in (None, "own"):
-        parser.error("--task is what --work own runs: leave --work away")
+        parser.error("--task implies --work own: leave --work out")
     if options.work == "own" and not options.task:
-        parser.error("--work own runs a function of yours: name it by --task")
+        parser.error("--work own runs a function of yours: name it with --task")
     if options.arguments is not None and not options.task:
-        parser.error("--arguments are those of --task: name the function")
+        parser.error("--arguments need --task: name the function")
     if bool(options.backend) != bool(options.worker):
         parser.error("--backend and --worker belong together")
     if options.task:
@@ -153,41 +153,50 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
             metavar="NAME[,NAME]",
             help=f"only: {', '.join(known)}",
         )
-    parser.add_argument("--seed", type=int, help="of the order (default: random)")
+    parser.add_argument(
+        "--seed", type=int, help="seed of the random order (default: random)"
+    )
 
 
 def _add_task(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--work", choices=KINDS, help="of each task (default: noop)")
+    parser.add_argument(
+        "--work", choices=KINDS, help="what each task does (default: noop)"
+    )
     parser.add_argument(
         "--settings", metavar="MODULE", help="your Django settings, with ours added"
     )
     parser.add_argument(
-        "--task", metavar="MODULE:FUNCTION", type=_path, help="a function of yours"
+        "--task",
+        metavar="MODULE:FUNCTION",
+        type=_path,
+        help="a function of yours that each task calls",
     )
     parser.add_argument(
         "--arguments",
         metavar="JSON",
         type=_arguments,
-        help="of the function: a list, or an object of keyword arguments",
+        help="its arguments: a list, or an object of keyword arguments",
     )
     parser.add_argument(
-        "--backend", metavar="NAME=CLASS", help="a backend of Django's tasks, as well"
+        "--backend",
+        metavar="NAME=CLASS",
+        help="measure a backend of Django's tasks as well",
     )
     parser.add_argument(
         "--worker",
         metavar="ARGUMENTS",
-        help='of python, as "-m django db_worker --backend {name}"',
+        help='how python starts its worker: "-m django db_worker --backend {name}"',
     )
 
 
 def _add_servers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--database", choices=DATABASES, help="of the project (default: sqlite)"
+        "--database", choices=DATABASES, help="the project's (default: sqlite)"
     )
     for name, what in (
         ("redis", "empty Redis"),
         ("rabbitmq", "RabbitMQ vhost without our queues"),
-        ("database", "PostgreSQL server; we add a database, and drop it"),
+        ("database", "PostgreSQL server; we create a database and drop it"),
     ):
         parser.add_argument(
             f"--{name}-url", metavar="URL", help=f"your own {what} (default: private)"
@@ -200,7 +209,7 @@ def _add_storage(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         type=Path,
         default=Path(".benchmarks"),
-        help="of pytest-benchmark (default: %(default)s)",
+        help="where pytest-benchmark stores runs (default: %(default)s)",
     )
 
 

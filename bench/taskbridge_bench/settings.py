@@ -14,6 +14,8 @@ TASKBRIDGE_BENCH_LEASE_S    seconds after which a task of a killed worker is han
                             again, where there is a setting for it; see `impatience`
 TASKBRIDGE_BENCH_PERIODIC   "ROUND SECONDS": let native schedulers fire `work.tick`
 TASKBRIDGE_BENCH_COUNT_QUERIES  "1": count this process's queries; see `queries`
+TASKBRIDGE_BENCH_CONN_MAX_AGE  seconds, 60 by default; 0, Django's own default, in the
+                            workers of TaskBridge
 TASKBRIDGE_BENCH_PROJECT    the user's own settings module; see `project`
 TASKBRIDGE_BENCH_TASK, TASKBRIDGE_BENCH_ARGUMENTS  what the work "own" calls; see `work`
 """
@@ -51,7 +53,8 @@ INSTALLED_APPS = [
 
 DATABASES = {
     "default": dj_database_url.parse(
-        os.environ["TASKBRIDGE_BENCH_DATABASE_URL"], conn_max_age=60
+        os.environ["TASKBRIDGE_BENCH_DATABASE_URL"],
+        conn_max_age=int(os.environ.get("TASKBRIDGE_BENCH_CONN_MAX_AGE", "60")),
     )
 }
 if "sqlite3" in DATABASES["default"].get("ENGINE", ""):
@@ -83,7 +86,7 @@ def _taskbridge(backend: str, delivery: str, **options: Any) -> dict[str, Any]:
     return {
         "BACKEND": backend,
         "QUEUES": ["default"],
-        "OPTIONS": {"DELIVERY": delivery, **options},
+        "OPTIONS": {"DELIVERY": delivery, "PREFIX": "bench", **options},
     }
 
 

@@ -42,8 +42,8 @@ class Storage:
             raise Refusal(f"{name!r} is the beginning of several files: {names}.")
         stored = ", ".join(file.name for file in self.documents()) or "nothing"
         raise Refusal(
-            f"{name} is no file, and no run in {self.directory} begins so. What is "
-            f"stored there: {stored}."
+            f"{name} is not a file, and no run in {self.directory} has a name that "
+            f"begins like this. Stored there: {stored}."
         )
 
     def read(self, name: str) -> dict[str, Any]:
@@ -89,8 +89,8 @@ class Storage:
         if found:
             return max(found, key=lambda partial: len(partial.blocks))
         raise Refusal(
-            f"There is no unfinished run in {self.directory}. One that was stored "
-            f"elsewhere is resumed by --resume FILE."
+            f"There is no unfinished run in {self.directory}. To resume one that was "
+            f"stored elsewhere, use --resume FILE."
         )
 
     def _runs(self, complete: set[str]) -> Iterator[Partial]:
@@ -114,7 +114,7 @@ def _age(file: Path) -> tuple[float, str]:
 
 
 def _load(file: Path) -> dict[str, Any] | None:
-    """Return a document; None: it is none of ours, or was torn when it was written."""
+    """Return a document; None if it is not ours, or was cut off while being written."""
     try:
         document = json.loads(file.read_text())
     except (OSError, ValueError):
@@ -133,6 +133,6 @@ def _partial(file: Path, document: dict[str, Any]) -> Partial:
         return Partial.of_document(file, document)
     except (KeyError, TypeError) as exc:
         raise Refusal(
-            f"{file} was stored by another version of taskbridge-bench, which cannot "
-            f"be gone on with: run from the start."
+            f"{file} was stored by another version of taskbridge-bench and cannot be "
+            f"resumed: run from the start."
         ) from exc

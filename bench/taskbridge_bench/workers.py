@@ -21,7 +21,7 @@ MARK = "TASKBRIDGE_BENCH_RUN"
 
 
 class WorkerEnded(Exception):  # noqa: N818 - see WrongExecution
-    """A worker process ended although nobody asked it to."""
+    """A worker process ended without being asked to."""
 
 
 class Workers:

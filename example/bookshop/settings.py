@@ -51,7 +51,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     # A project needs only the app of the library it uses, and Celery has none. Both
     # are here, so that the environment alone can switch.
-    "bookshop.apps.BackgroundTasks",
+    "taskbridge_background_tasks",
     "django_q",
     "taskbridge",
     "orders",

@@ -2,44 +2,44 @@
 
 from __future__ import annotations
 
-import logging
-import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property, partial
+from typing import Any, ClassVar
 
 from django.core.signals import setting_changed
+from django.db import DatabaseError
 from django.dispatch import receiver
-from django.utils import timezone
 
-from taskbridge.compat import TaskResult, TaskResultDoesNotExist, task_enqueued
-from taskbridge.exceptions import BackendUnavailable, InvalidMessage, StoreUnavailable
-from taskbridge.lease import LeaseKeeper
-from taskbridge.message import Envelope, Message
-from taskbridge.patience import insist
-from taskbridge.results import (
-    arguments_of,
-    decode_errors,
-    message_of_result,
-    not_json,
-    result_of_message,
-    result_of_record,
+from taskbridge import events
+from taskbridge.adapter import Adapter
+from taskbridge.compat import (
+    DjangoTask,
+    InvalidTask,
+    TaskError,
+    TaskResult,
+    TaskResultDoesNotExist,
 )
+from taskbridge.exceptions import BackendUnavailable, InvalidMessage, StoreUnavailable
+from taskbridge.features import Features, Support
+from taskbridge.message import LONGEST_CARRIED, Envelope, Message, seal
+from taskbridge.moments import seconds_left
+from taskbridge.patience import insist
+from taskbridge.policy import policy_of
+from taskbridge.results import message_of_result, not_json, result_of_message
+from taskbridge.store import Record, Store
+from taskbridge.store.record import new_record, result_of_record
 
-from . import BATCH, Attempt, Delivery, seal
+from .absent import Absent
+from .base import BATCH, Delivery
+from .breaker import Breaker
 from .claim import Claim
+from .lease import LeaseKeeper
 
-if TYPE_CHECKING:
-    from taskbridge.backend import Backend
-    from taskbridge.models import TaskRecord
-    from taskbridge.store import Store
-
-logger = logging.getLogger("taskbridge")
-
-AVOID_BROKER_FOR_S = 2
-"""How long after a failed push tasks are left to the dispatcher."""
+LONGEST_NAME = 255
+"""How many characters of a name a record can hold."""
 
 
 @dataclass(slots=True)
@@ -47,8 +47,8 @@ class _Shared:
     """What the threads of a process share; each has a backend object of its own."""
 
     leases: LeaseKeeper
-    avoid_broker_until: float = 0.0
-    """time.monotonic() before which tasks are left to the dispatcher."""
+    absent: Absent
+    breaker: Breaker = field(default_factory=Breaker)
 
 
 _shared: dict[str, _Shared] = {}
@@ -61,20 +61,48 @@ def _forget_shared(*, setting: str, **kwargs: object) -> None:
 
 
 class DurableDelivery(Delivery):
-    """Records each task, and lets a worker claim it before it runs."""
+    """Records each task, and has a worker claim it before it runs."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._options = backend.durable_options
-        self._store = backend.store
+    keeps_records: ClassVar = True
+
+    def __init__(self, adapter: Adapter, open_store: Callable[[], Store]) -> None:
+        super().__init__(adapter, open_store)
+        self._options = adapter.durable_options
+
+    @cached_property
+    def _store(self) -> Store:
+        return self._open_store()
 
     @property
     def _common(self) -> _Shared:
-        found = _shared.get(self._backend.alias)
+        found = _shared.get(self._adapter.alias)
         if found is None:
             leases = LeaseKeeper(self._store, self._options.lease_s)
-            found = _shared.setdefault(self._backend.alias, _Shared(leases))
+            found = _shared.setdefault(
+                self._adapter.alias, _Shared(leases, Absent(self._store))
+            )
         return found
+
+    def features(self, native: Features) -> Features:
+        """See `Delivery.features`. The record bridges what the library lacks."""
+        return replace(
+            native,
+            run_after=Support.BRIDGED,
+            enqueue_in_transaction=Support.BRIDGED,
+            retries=Support.BRIDGED,
+            at_most_once=Support.BRIDGED,
+            results=Support.BRIDGED,
+            recovery=Support.BRIDGED,
+        )
+
+    def validate(self, task: DjangoTask[Any, Any]) -> None:
+        """See `Delivery.validate`. Names must fit into a record."""
+        for what, name in (("path", task.module_path), ("queue", task.queue_name)):
+            if len(name) > LONGEST_NAME:
+                raise InvalidTask(
+                    f"Task {task.module_path!r}: its {what} has {len(name)} "
+                    f"characters, and a record holds at most {LONGEST_NAME}."
+                )
 
     def enqueue(self, results: Sequence[TaskResult[Any]]) -> None:
         """See `Delivery.enqueue`. The message leaves on commit.
@@ -82,10 +110,11 @@ class DurableDelivery(Delivery):
         A broker that is down does not make it fail: the dispatcher delivers later.
         """
         records = [self._new_record(result) for result in results]
-        # What has a time is left to the dispatcher, which asks the store's clock.
-        now = [result for result in results if result.task.run_after is None]
+        # A task with a `run_after` is left to the dispatcher and the store's clock.
+        run_after = results[0].task.run_after
+        now = [] if run_after else results
         batches = [
-            self._seal(now[start : start + BATCH])
+            self._seal(now[start : start + BATCH], records[start : start + BATCH])
             for start in range(0, len(now), BATCH)
         ]
 
@@ -93,68 +122,96 @@ class DurableDelivery(Delivery):
             for ids, envelopes in batches:
                 if not self._push(envelopes):
                     self._leave_to_dispatcher(ids)
-            for result in results:
-                task_enqueued.send_robust(type(self._backend), task_result=result)
+            events.enqueued(type(self._adapter), results)
 
-        self._store.insert(records, on_commit)
+        self._store.insert(records, on_commit, from_now=self._from_now(run_after))
 
-    def run(self, messages: Sequence[Message], attempt: Attempt) -> None:
+    def get_result(self, result_id: str) -> TaskResult[Any]:
+        """See `Delivery.get_result`."""
+        try:
+            key = uuid.UUID(result_id).hex
+        except (ValueError, AttributeError, TypeError):
+            key = ""
+        try:
+            for record in self._store.get([key]) if key else ():
+                return result_of_record(record)
+        except InvalidMessage as exc:
+            raise TaskResultDoesNotExist(
+                f"The task of result {result_id} is not in the code any more: {exc}"
+            ) from exc
+        raise TaskResultDoesNotExist(result_id)
+
+    def run(self, messages: Sequence[Message]) -> None:
         """See `Delivery.run`. What cannot be claimed is dropped: it is a duplicate."""
         results: dict[str, TaskResult[Any]] = {}
         for message in messages:
             try:
                 results[message.id] = self._load(message)
             except InvalidMessage as exc:
-                logger.error("Refused a message: %s", exc, exc_info=exc.__cause__)
-            except StoreUnavailable as exc:
-                logger.error("Task id=%s was not started: %s", message.id, exc)
-        together = [result for result in results.values() if _may_share(result)]
-        alone = [[result] for result in results.values() if not _may_share(result)]
-        for group in (together, *alone):
-            if group:
-                claim = Claim(self._backend, self._store, self._common.leases)
-                claim.run(group, attempt)
+                events.refused(exc)
+            except (StoreUnavailable, DatabaseError) as exc:
+                events.not_started([message.id], exc)
+        # With MAX_LOST = 0 it must be known which of them had begun.
+        shares = self._options.max_lost > 0
+        together = [r for r in results.values() if shares and _may_share(r)]
+        alone = [[r] for r in results.values() if not (shares and _may_share(r))]
+        alone += [[each] for each in self._claim().run(together)] if together else []
+        for group in alone:
+            self._claim().run(group)
 
-    def _new_record(self, result: TaskResult[Any]) -> TaskRecord:
-        from taskbridge.models import TaskRecord  # noqa: PLC0415 - the app registry
-
-        task = result.task
-        try:
-            arguments = arguments_of(result)
-        except ValueError as exc:
-            raise not_json(task, exc) from exc
-        later = timedelta(seconds=self._options.redeliver_s)
-        return TaskRecord(
-            id=uuid.UUID(hex=result.id),
-            backend=result.backend,
-            task=task.module_path,
-            queue_name=task.queue_name,
-            priority=task.priority,
-            arguments=arguments,
-            run_after=task.run_after,
-            enqueued_at=result.enqueued_at,
-            at_most_once=getattr(task, "at_most_once", False),
-            wake_at=task.run_after or timezone.now() + later,
-            pushes=0 if task.run_after else 1,
-            pushed_to=self._backend.channel,
+    def _claim(self) -> Claim:
+        sender = type(self._adapter)
+        common = self._common
+        return Claim(
+            self._store, common.leases, common.absent, self._options, sender=sender
         )
 
+    def _from_now(self, run_after: datetime | None) -> dict[str, float]:
+        """Return what the store's clock says of new records, in seconds from now."""
+        if run_after is None:
+            return {"enqueued_at": 0, "wake_at": self._options.redeliver_s}
+        delay_s = seconds_left(run_after)
+        if delay_s is None:
+            return {"enqueued_at": 0}
+        return {"enqueued_at": 0, "wake_at": delay_s}
+
+    def _new_record(self, result: TaskResult[Any]) -> Record:
+        run_after = result.task.run_after
+        try:
+            return new_record(
+                result,
+                wake_at=run_after or result.enqueued_at,
+                pushes=0 if run_after else 1,
+                pushed_to=self._adapter.channel,
+            )
+        except (TypeError, ValueError) as exc:
+            raise not_json(result.task, exc) from exc
+
     def _seal(
-        self, results: Sequence[TaskResult[Any]]
+        self, results: Sequence[TaskResult[Any]], records: Sequence[Record]
     ) -> tuple[list[str], list[Envelope]]:
-        messages = [message_of_result(result, durable=True) for result in results]
-        return [result.id for result in results], seal(messages, self._options.chunk)
+        messages = [
+            _message_of(result, record)
+            for result, record in zip(results, records, strict=True)
+        ]
+        policy = policy_of(results[0].task)
+        chunk = 1 if policy.at_most_once else self._options.chunk
+        envelopes = seal(messages, chunk)
+        if len(messages) == 1:  # of many, confirmations can be awaited together
+            envelopes = [replace(each, is_recorded=True) for each in envelopes]
+        return [record.id for record in records], envelopes
 
     def _push(self, envelopes: Sequence[Envelope]) -> bool:
-        if time.monotonic() < self._common.avoid_broker_until:
-            return False  # each try may take seconds, and a request may enqueue a lot
-        try:
-            self._backend.push(envelopes)
-        except BackendUnavailable as exc:
-            logger.warning("Tasks are delivered later, by the dispatcher: %s", exc)
-            avoid_until = time.monotonic() + AVOID_BROKER_FOR_S
-            self._common.avoid_broker_until = avoid_until
+        breaker = self._common.breaker
+        if not breaker.lets_pass():
             return False
+        try:
+            self._adapter.push(envelopes)
+        except BackendUnavailable as exc:
+            events.left_to_dispatcher(exc)
+            breaker.note_failure()
+            return False
+        breaker.note_success()
         return True
 
     def _leave_to_dispatcher(self, ids: Sequence[str]) -> None:
@@ -162,43 +219,59 @@ class DurableDelivery(Delivery):
             self._store.put_back(ids, token="", after_s=0)
         except StoreUnavailable as exc:
             # They are due anyway, `redeliver_s` after they were enqueued.
-            logger.warning("%s", exc)
+            events.left_to_dispatcher(exc)
 
     def _load(self, message: Message) -> TaskResult[Any]:
+        if not message.worker_ids and message.args is not None:
+            return result_of_message(message)
+        records = insist(
+            partial(self._get, message.id),
+            StoreUnavailable,
+            for_s=0 if self._store.in_transaction() else self._options.patience_s,
+        )
+        if message.args is None and not records:
+            raise InvalidMessage(
+                f"Message {message.id} cannot start its task {message.task!r}: its "
+                f"arguments are in its record, and there is none in {self._store}."
+            )
+        errors: list[TaskError] = []
+        for record in records:
+            message, errors = _read(record, message)
         result = result_of_message(message)
-        if message.worker_ids:
-            for record in insist(
-                lambda _: self._store.get([message.id]),
-                StoreUnavailable,
-                for_s=self._options.patience_s,
-            ):
-                result.errors.extend(decode_errors(record.errors))
+        result.errors.extend(errors)
         return result
 
+    def _get(self, record_id: str, _: int) -> list[Record]:
+        return self._common.leases.ask(lambda: self._store.get([record_id]))
 
-def load_result(store: Store, result_id: str) -> TaskResult[Any]:
-    """Return what the record of a task says.
+
+def _read(record: Record, message: Message) -> tuple[Message, list[TaskError]]:
+    """Return the message with its arguments, and the errors of earlier attempts.
 
     Raises:
-        TaskResultDoesNotExist: there is no such record, or no such task any more.
+        InvalidMessage: somebody else wrote to the row.
     """
     try:
-        key = uuid.UUID(result_id).hex
-    except (ValueError, AttributeError, TypeError):
-        key = ""
-    try:
-        for record in store.get([key]) if key else ():
-            return result_of_record(record)
-    except InvalidMessage as exc:
-        raise TaskResultDoesNotExist(
-            f"The task of result {result_id} is not in the code any more: {exc}"
+        if message.args is None:
+            args, kwargs = record.arguments.value
+            message = replace(message, args=args, kwargs=kwargs)
+        return message, record.task_errors
+    except (ValueError, TypeError) as exc:
+        raise InvalidMessage(
+            f"Message {message.id} has a record that cannot be read."
         ) from exc
-    raise TaskResultDoesNotExist(result_id)
+
+
+def _message_of(result: TaskResult[Any], record: Record) -> Message:
+    message = message_of_result(result, durable=True)
+    if len(record.arguments.text) > LONGEST_CARRIED:
+        return replace(message, args=None, kwargs=None)
+    return message
 
 
 def _may_share(result: TaskResult[Any]) -> bool:
     """Whether a task may be claimed together with others of its chunk.
 
-    A crash costs an attempt of all that were claimed, whether they had started or not.
+    After a crash, nobody knows for certain which of them had begun.
     """
-    return not result.worker_ids and not getattr(result.task, "at_most_once", False)
+    return not result.worker_ids and not policy_of(result.task).at_most_once

@@ -1,23 +1,20 @@
-"""Native delivery: the queue library's own rules, and nothing kept of a task."""
+"""Native delivery: by the queue library's own rules, without a record of the task."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
 
-from django.utils import timezone
-
-from taskbridge import message
-from taskbridge.compat import (
-    TaskResult,
-    TaskResultStatus,
-    task_enqueued,
-    task_finished,
-)
+from taskbridge import events
+from taskbridge.attempt import Outcome, attempt
+from taskbridge.compat import DjangoTask, InvalidTask, TaskResult
 from taskbridge.exceptions import BackendUnavailable, InvalidMessage
-from taskbridge.message import Envelope, Message
+from taskbridge.features import Features, Support
+from taskbridge.message import Envelope, Message, pack, sign
+from taskbridge.moments import as_utc, from_now
+from taskbridge.policy import decide, longest_delay, policy_of
 from taskbridge.results import (
     message_of_result,
     not_json,
@@ -25,28 +22,41 @@ from taskbridge.results import (
     set_fields,
     task_error,
 )
-from taskbridge.retry import decide
 
-from . import BATCH, Attempt, Delivery, Keeper
-
-if TYPE_CHECKING:
-    from taskbridge.backend import Backend
-
-logger = logging.getLogger("taskbridge")
+from .base import BATCH, Delivery
 
 
-class NativeDelivery(Delivery, Keeper):
-    """Hands tasks to the library, delays and retries to its own scheduler."""
+class NativeDelivery(Delivery):
+    """Hands tasks to the library, and leaves delays and retries to its scheduler."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    keeps_records: ClassVar = False
+
+    def features(self, native: Features) -> Features:
+        """See `Delivery.features`. A library that can delay tasks can also retry."""
+        keeps_time = native.run_after is not Support.NO
+        return replace(native, retries=Support.BRIDGED if keeps_time else Support.NO)
+
+    def validate(self, task: DjangoTask[Any, Any]) -> None:
+        """See `Delivery.validate`. The library may not keep a task for long."""
+        limit = self._adapter.max_delay_s
+        if limit is None:
+            return
+        for what, delay_s in _delays(task).items():
+            if delay_s is not None and delay_s > limit:
+                raise InvalidTask(
+                    f"Task {task.module_path!r}: {self._adapter} cannot {what} in "
+                    f"native delivery by more than {limit:.0f} s: its broker would "
+                    f"hand it out again before it is due. Use DELIVERY = 'durable'."
+                )
 
     def enqueue(self, results: Sequence[TaskResult[Any]]) -> None:
         """See `Delivery.enqueue`."""
-        envelopes = [_seal(result, result.task.run_after) for result in results]
+        run_after = results[0].task.run_after
+        due = run_after and as_utc(run_after)
+        envelopes = [_first(result, due) for result in results]
         for start in range(0, len(envelopes), BATCH):
             try:
-                self._backend.push(envelopes[start : start + BATCH])
+                self._adapter.push(envelopes[start : start + BATCH])
             except BackendUnavailable as exc:
                 if not start:
                     raise
@@ -54,89 +64,90 @@ class NativeDelivery(Delivery, Keeper):
                     f"The first {start} of {len(results)} tasks were queued. Of the "
                     f"next {BATCH} some may have been, and of the rest none: {exc}"
                 ) from exc
-        for result in results:
-            # It is queued: a failing receiver must not make it look otherwise.
-            task_enqueued.send_robust(type(self._backend), task_result=result)
+        events.enqueued(type(self._adapter), results)
 
-    def run(self, messages: Sequence[Message], attempt: Attempt) -> None:
+    def get_result(self, result_id: str) -> TaskResult[Any]:
+        """See `Delivery.get_result`."""
+        raise NotImplementedError(
+            f"This backend does not support retrieving or refreshing results. "
+            f"{self._adapter} keeps no results in native delivery."
+        )
+
+    def run(self, messages: Sequence[Message]) -> None:
         """See `Delivery.run`."""
-        for each in messages:
+        for message in messages:
             try:
-                result = result_of_message(each)
+                result = result_of_message(message)
             except InvalidMessage as exc:
-                logger.error("Refused a message: %s", exc, exc_info=exc.__cause__)
-            else:
-                attempt(result, self)
+                events.refused(exc)
+                continue
+            outcome = attempt(result)
+            outcome.follow(self._finish, result, outcome, message)
 
-    def succeeded(self, result: TaskResult[Any], return_value: Any) -> None:
-        """See `Keeper.succeeded`."""
-        set_fields(result, _return_value=return_value)
-        self._finish(result, TaskResultStatus.SUCCESSFUL)
-
-    def failed(self, result: TaskResult[Any], exception: BaseException) -> None:
-        """See `Keeper.failed`."""
-        result.errors.append(task_error(exception))
-        if not self._is_queued_again(result, exception):
-            self._finish(result, TaskResultStatus.FAILED)
+    def _finish(
+        self, result: TaskResult[Any], outcome: Outcome, message: Message
+    ) -> None:
+        if outcome.exception is None:
+            set_fields(result, _return_value=outcome.value)
+            events.succeeded(type(self._adapter), result)
+            return
+        result.errors.append(task_error(outcome.exception))
+        # The task may have changed its arguments; the next attempt gets them anew.
+        message = replace(message, worker_ids=result.worker_ids)
+        if outcome.is_final or not self._is_queued_again(
+            result, outcome.exception, message
+        ):
+            events.failed(type(self._adapter), result, outcome.exception)
 
     def _is_queued_again(
-        self, result: TaskResult[Any], exception: BaseException
+        self, result: TaskResult[Any], exception: BaseException, message: Message
     ) -> bool:
         try:
-            after_s = decide(result.task, exception, result)
+            after_s = decide(policy_of(result.task), exception, result)
             if after_s is None:
                 return False
-            due = timezone.now() + timedelta(seconds=self._shortened(after_s, result))
-            self._backend.push([_seal(result, due if after_s else None)])
+            delay = timedelta(seconds=self._shortened(after_s, result))
+            due = as_utc(from_now(delay)) if after_s else None
+            self._adapter.push([_seal(message, due)])
         except BaseException as broken:  # noqa: BLE001 - the project's `backoff`
             result.errors.append(task_error(broken))
             if isinstance(broken, BackendUnavailable):
-                logger.error("Task id=%s cannot be retried: %s", result.id, broken)
+                events.not_retried(result, broken)
             return False
-        log_retry(result, after_s)
+        events.retried(result, after_s)
         return True
 
     def _shortened(self, after_s: float, result: TaskResult[Any]) -> float:
-        limit = self._backend.max_delay_s
+        limit = self._adapter.max_delay_s
         if limit is None or after_s <= limit:
             return after_s
-        logger.warning(
-            "Task id=%s is retried after %.0f s instead of %.0f: %s cannot keep it "
-            "longer in native delivery.",
-            result.id,
-            limit,
-            after_s,
-            self._backend,
-        )
+        events.retried_early(result, limit, asked_s=after_s, backend=self._adapter)
         return limit
 
-    def _finish(self, result: TaskResult[Any], status: TaskResultStatus) -> None:
-        set_fields(result, status=status, finished_at=timezone.now())
-        task_finished.send_robust(type(self._backend), task_result=result)
+
+def _delays(task: DjangoTask[Any, Any]) -> dict[str, float | None]:
+    """Return how long the library would have to keep a task, in seconds."""
+    delays: dict[str, float | None] = {}
+    if task.run_after is not None:
+        delay = as_utc(task.run_after) - datetime.now(UTC)
+        delays["delay a task"] = delay.total_seconds()
+    policy = policy_of(task)
+    if policy.max_attempts != 1:
+        delays["delay a retry"] = longest_delay(policy.backoff)
+    return delays
 
 
-def log_retry(result: TaskResult[Any], after_s: float) -> None:
-    """Tell that an attempt failed and another follows."""
-    reason = result.errors[-1].traceback.strip().rpartition("\n")[2]
-    logger.warning(
-        "Task id=%s path=%s failed in attempt %s of %s (%s) and runs again in %.1f s.",
-        result.id,
-        result.task.module_path,
-        result.attempts,
-        getattr(result.task, "max_attempts", 1),
-        reason[:200],
-        after_s,
-    )
-
-
-def _seal(result: TaskResult[Any], run_after: datetime | None) -> Envelope:
+def _first(result: TaskResult[Any], run_after: datetime | None) -> Envelope:
     try:
-        signed = message.sign(message_of_result(result, durable=False))
-    except ValueError as exc:
+        return _seal(message_of_result(result, durable=False), run_after)
+    except (TypeError, ValueError) as exc:
         raise not_json(result.task, exc) from exc
+
+
+def _seal(message: Message, run_after: datetime | None) -> Envelope:
     return Envelope(
-        body=message.pack([signed]),
-        queue_name=result.task.queue_name,
-        priority=result.task.priority,
+        body=pack([sign(message)]),
+        queue_name=message.queue_name,
+        priority=message.priority,
         run_after=run_after,
     )

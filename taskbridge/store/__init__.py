@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-from taskbridge.compat import InvalidTaskBackend
+from taskbridge.compat import TaskError
 
-if TYPE_CHECKING:
-    from taskbridge.backend import Backend
-    from taskbridge.models import TaskRecord
-
-
-STORES = ("database", "redis")
+from .record import Json, Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +20,24 @@ class Due:
     id: str
     status: str
     """READY or RUNNING."""
+    queue_name: str
     pushes: int
     """How often its attempt was handed to the queue library."""
     in_s: float
-    """Seconds until then, by the store's clock; 0 or less: now."""
+    """Seconds until it is due, by the store's clock; 0 or less: now."""
+
+
+class Pruned(NamedTuple):
+    """How many old records were deleted, and how many were not."""
+
+    deleted: int
+    kept: int
+    """Those that rows of other tables refer to."""
+    more: bool
+    """Whether others may be old enough, too."""
+
+
+NOTHING_FROM_NOW: Mapping[str, float] = {}
 
 
 class Store(ABC):
@@ -35,28 +45,74 @@ class Store(ABC):
 
     All decisions about time (due, expired) are made by the store's own clock, so that
     the clocks of workers do not matter. Ids are 32 hex digits. A *token* is random and
-    new for each claim, of a worker or a dispatcher: whoever does not hold the current
-    one changes nothing.
+    new for each claim, by a worker or a dispatcher; an update with any but the current
+    token changes nothing.
 
     Every method raises `StoreUnavailable` if the store cannot be reached. It may then
-    have done what it was asked or not; all but `insert` can be called again. The same
-    finish (`succeed`, `retry`, `fail`) is then confirmed, and another one refused.
+    have done its work or not; all but `insert` and `put_back` can be called again. If
+    the first call of a finish (`succeed`, `retry`, `fail`) had worked, the same finish
+    is confirmed, and a different one is refused.
     """
 
     # Enqueueing.
 
     @abstractmethod
     def insert(
-        self, records: Sequence[TaskRecord], then: Callable[[], None] | None
+        self,
+        records: Sequence[Record],
+        then: Callable[[], None] | None,
+        *,
+        from_now: Mapping[str, float] = NOTHING_FROM_NOW,
     ) -> None:
         """Save new records with the caller's transaction; all of them or none.
 
         Args:
             records: READY ones, `wake_at` set.
             then: called as soon as workers can see them.
+            from_now: fields of a record that are set by the store's clock instead, each
+                with a number of seconds from now.
         """
 
     # Running.
+
+    @abstractmethod
+    def session(
+        self, *, answer_s: float, alone: bool = False
+    ) -> AbstractContextManager[None]:
+        """Return a block whose statement goes through a connection of our own.
+
+        What tasks do to their connections does not concern it. If this thread is inside
+        somebody's transaction, it is their connection: no other sees what they wrote.
+
+        Args:
+            answer_s: seconds after which a connection that says nothing may be silent.
+            alone: no other thread is there to call `watch` meanwhile.
+
+        Raises:
+            StoreUnavailable: there is no connection to be had.
+        """
+
+    @abstractmethod
+    def stay_in_session(self, *, answer_s: float) -> None:
+        """Have all statements of this object go through `session`, from now on.
+
+        This is for a thread that does nothing else; others need not call `watch`.
+        """
+
+    @abstractmethod
+    def watch(self) -> None:
+        """Give up the statement of another thread, if its connection is silent."""
+
+    @abstractmethod
+    def close_session(self) -> None:
+        """Close the connection of `session`; it opens again when it is needed."""
+
+    @abstractmethod
+    def in_transaction(self) -> bool:
+        """Whether this thread is in a transaction, so that nothing may be waited for.
+
+        Others cannot see what it wrote, and an error does not go away by waiting.
+        """
 
     @abstractmethod
     def claim(
@@ -64,23 +120,24 @@ class Store(ABC):
         ids: Sequence[str],
         *,
         attempt: int,
-        worker_ids: str,
+        worker_ids: Sequence[str],
         token: str,
         lease_s: float,
         again: bool = False,
     ) -> Collection[str]:
-        """Start the next attempt of those that are READY after `attempt` starts.
+        """Start the next attempt of those that are READY and had `attempt` before.
 
         A store that crashes may forget it, as if it had not been called, unless the
         record says `at_most_once`.
 
         Args:
-            ids: distinct; one alone, if it is to run at most once.
-            attempt: how often they were started before, by the message.
-            worker_ids: JSON list of all workers so far, this one last.
+            ids: distinct. Of several, those that were given back before, or are to
+                run at most once, are left alone.
+            attempt: how often they were started before, according to the message.
+            worker_ids: all workers so far, this one last.
             token: new; it fences what this attempt writes.
             lease_s: seconds after which the worker counts as lost.
-            again: the same call was made before, and failed on the way.
+            again: the same call was made before, and raised.
 
         Returns:
             Those that are RUNNING here now. The others were cancelled, finished, or
@@ -88,109 +145,202 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def extend(self, ids: Collection[str], *, token: str, lease_s: float) -> None:
-        """Let the leases of running attempts end `lease_s` from now."""
+    def extend(
+        self, ids: Collection[str], *, token: str, lease_s: float
+    ) -> Collection[str]:
+        """Extend the leases of running attempts, to end `lease_s` from now.
+
+        Returns:
+            Those that are still ours; the others were lost, or have finished.
+        """
 
     @abstractmethod
-    def succeed(self, return_values: Mapping[str, str], *, token: str) -> int:
-        """Finish attempts, each with the JSON of its return value.
+    def give_back(self, ids: Collection[str], *, token: str) -> None:
+        """Make first attempts READY and due that were claimed and have not begun.
+
+        They do not count as attempts. Those that are not ours any more are left alone.
+        """
+
+    @abstractmethod
+    def given_back(self, ids: Collection[str]) -> Collection[str]:
+        """Return those that are READY, and that `claim` takes only one by one.
+
+        They were given back before, or are to run at most once.
+        """
+
+    @abstractmethod
+    def succeed(self, return_values: Mapping[str, Json], *, token: str) -> int:
+        """Finish attempts, each with its return value.
 
         Returns:
             How many were still ours to finish.
         """
 
     @abstractmethod
-    def retry(self, record_id: str, *, token: str, errors: str, after_s: float) -> bool:
-        """End an attempt, to be followed by another; False: it was not ours any more.
+    def retry(
+        self, record_id: str, *, token: str, errors: Sequence[TaskError], after_s: float
+    ) -> bool:
+        """End an attempt that another will follow; False: it was no longer ours.
 
         Args:
-            record_id: which.
+            record_id: the task's id.
             token: of its claim.
-            errors: JSON, of all attempts so far.
+            errors: of all attempts so far.
             after_s: seconds until the next attempt is due.
         """
 
     @abstractmethod
-    def fail(self, record_id: str, *, token: str, errors: str) -> bool:
-        """End the last attempt; False: it was not ours any more."""
+    def fail(self, record_id: str, *, token: str, errors: Sequence[TaskError]) -> bool:
+        """End the last attempt; False: it was no longer ours."""
 
     # Dispatching.
 
     @abstractmethod
-    def look(self, *, horizon_s: float, limit: int) -> list[Due]:
-        """Return what is due within `horizon_s` seconds, the longest overdue first."""
+    def look(
+        self, *, horizon_s: float, limit: int, only: str | None = None
+    ) -> list[Due]:
+        """Return what is due within `horizon_s` seconds, the longest overdue first.
+
+        Args:
+            horizon_s: see above.
+            limit: how many.
+            only: a status, to leave the other out.
+        """
 
     @abstractmethod
     def take(
         self, ids: Collection[str], *, token: str, again_s: float, pushed_to: str
-    ) -> list[TaskRecord]:
-        """Take READY records that are due in order to push them.
+    ) -> list[Record]:
+        """Take READY records that are due, in order to push them.
 
         Args:
             ids: as `look` returned them.
             token: new.
             again_s: seconds after which they are pushed again unless claimed.
-            pushed_to: `Backend.channel`.
+            pushed_to: `Adapter.channel`.
 
         Returns:
-            Those that no other dispatcher took.
+            Those that no other dispatcher took, and that nobody has locked.
         """
 
     @abstractmethod
     def put_back(self, ids: Collection[str], *, token: str, after_s: float) -> None:
-        """Let records that could not be pushed be due again, `after_s` from now."""
+        """Make records that could not be pushed due again, `after_s` from now.
+
+        The push that failed is not counted.
+        """
 
     @abstractmethod
-    def expire(self, record: TaskRecord, *, errors: str, rerun: bool) -> bool:
+    def postpone(self, ids: Collection[str], *, after_s: float) -> int:
+        """Make pushed READY records that are due again due `after_s` from now.
+
+        Nothing else about them is changed, since nothing was pushed.
+
+        Returns:
+            How many.
+        """
+
+    @abstractmethod
+    def waiting(self, *, horizon_s: float) -> dict[str, int]:
+        """Count, for each queue, the READY records that were pushed.
+
+        Args:
+            horizon_s: those that are due later are left out.
+        """
+
+    @abstractmethod
+    def settling_s(self) -> float | None:
+        """Return how long to wait before leases are ended; None: not now.
+
+        One writer may keep all others waiting, for as long as its transaction takes. A
+        worker that could not extend its lease meanwhile goes first when that is over.
+        """
+
+    @abstractmethod
+    def expire(
+        self, record: Record, *, errors: Sequence[TaskError], rerun: bool
+    ) -> bool:
         """End an attempt whose lease has ended, and count it as lost.
 
         Returns:
-            False if its worker has extended the lease or finished meanwhile.
+            False if its worker has extended the lease or finished meanwhile, or may
+            do so first: somebody has locked the record, or this had to wait.
+        """
+
+    @abstractmethod
+    def reclaim(self, token: str) -> tuple[str | None, Collection[str]]:
+        """Give back what a lost worker had not begun: all of a claim but the first.
+
+        The order is that in which a worker starts them: by priority, then by id. Those
+        that `expire` would leave alone are left alone.
+
+        Returns:
+            The first, which is left as it is, and those that were given back. None:
+                their leases have not ended, or not all of them.
+        """
+
+    @abstractmethod
+    def touch(self, record_id: str) -> bool:
+        """Write to a record, and change nothing; False: somebody has locked it.
+
+        Raises:
+            StoreUnavailable: records cannot be written now.
         """
 
     @abstractmethod
     def redirect(self, pushed_to: str) -> int:
-        """Let records that were pushed elsewhere be due now; return how many."""
+        """Make records that were pushed elsewhere due now; return how many.
+
+        Those that somebody has locked are not among them.
+        """
 
     @abstractmethod
     def prune(
         self, *, successful_s: float | None, failed_s: float | None, limit: int
-    ) -> int:
-        """Delete up to `limit` records that finished so many seconds ago.
+    ) -> Pruned:
+        """Delete up to `limit` records that finished so many seconds ago or earlier.
 
-        None keeps those of that status. Returns how many were deleted.
+        Those that the project's own rows refer to are kept, and skipped for an hour.
+
+        Args:
+            successful_s: seconds; None keeps successful ones.
+            failed_s: the same for failed ones.
+            limit: how many are looked at.
         """
 
     # Looking.
 
     @abstractmethod
-    def get(self, ids: Collection[str]) -> list[TaskRecord]:
+    def get(self, ids: Collection[str]) -> list[Record]:
         """Return those of these records that exist."""
 
     @abstractmethod
-    def counts(self) -> dict[str, int]:
-        """Count the records of each status."""
+    def sizes(self, ids: Collection[str]) -> dict[str, int]:
+        """Return how much of each record has to be read to push or to end it.
+
+        It is in bytes, or characters, and leaves out what is always small.
+        """
+
+    @abstractmethod
+    def counts(self, *, up_to: int | None = None) -> dict[str, int]:
+        """Count the records of each status.
+
+        Args:
+            up_to: where to stop, for each status; None: count all, which takes a second
+                if there are millions.
+        """
+
+    @abstractmethod
+    def unfinished(self) -> int:
+        """Count the records that are READY or RUNNING."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Refuse a database that cannot keep these promises.
+
+        Raises:
+            ImproperlyConfigured: naming the database, and what to change.
+        """
 
 
-def open_store(backend: Backend) -> Store:
-    """Return the store that OPTIONS["STORE"] of a backend names.
-
-    Raises:
-        InvalidTaskBackend: there is no such store, or it is not said where it is.
-    """
-    store = backend.durable_options.store
-    if store not in STORES:
-        raise InvalidTaskBackend(
-            f"{backend}: OPTIONS['STORE'] must be 'database' or 'redis', got {store!r}."
-        )
-    # Models need the app registry, and only one of the two needs redis-py.
-    if store == "redis":
-        from .redis import RedisStore  # noqa: PLC0415
-
-        return RedisStore.of(backend)
-    from .database import DatabaseStore  # noqa: PLC0415
-
-    return DatabaseStore(backend.alias)
-
-
-__all__ = ["STORES", "Due", "Store", "open_store"]
+__all__ = ["Due", "Json", "Pruned", "Record", "Store"]

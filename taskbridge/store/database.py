@@ -1,62 +1,80 @@
 """Records in the project's database; see `Store` for what each method promises.
 
-The statements of a task's way are written out, since building them with the ORM takes
-longer than the database does. They touch rows by primary key, or by the index on
+The statements that each task needs are written out, since building them with the ORM
+takes longer than running them. They touch rows by primary key, or by the index on
 (backend, wake_at).
 """
 
 from __future__ import annotations
 
 import contextlib
-import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import cached_property
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from django.db import (
-    InterfaceError,
-    OperationalError,
-    ProgrammingError,
-    connections,
-    router,
-    transaction,
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, transaction
+from django.db.models import Q
+
+from taskbridge.compat import TaskError, TaskResultStatus
+from taskbridge.rows import insert_rows
+
+from . import NOTHING_FROM_NOW, Due, Pruned, Store, statements
+from .access import Access
+from .clock import clock_of
+from .errors import is_away
+from .pruning import NOBODY, OldRecords
+from .record import (
+    INSERTED,
+    Json,
+    Record,
+    among,
+    errors_json,
+    hex_of,
+    uuid_or_hex,
+    values_of,
 )
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Count, Q, QuerySet
-from django.utils import timezone
-
-from taskbridge.exceptions import StoreUnavailable
-from taskbridge.identity import oldest_id
-from taskbridge.models import TaskRecord
-from taskbridge.rows import Row, insert_rows
-
-from . import Due, Store, statements
-from .clock import Clock, clock_of
 
 ROWS_PER_UPDATE = 500
+PROMPT_S = 0.5
+"""How long ending a lost attempt may wait for locks; after that, nothing is changed."""
+SETTLE_S = 1.0
+"""How long workers get on SQLite to extend their leases when nobody else writes.
+
+They try again twice a second or more often.
+"""
+SETTLED_S = 0.1
+"""How long a statement may take there if nobody else writes."""
 
 
-class DatabaseStore(Store):
+class DatabaseStore(Access, Store):
     """Rows of `TaskRecord`, in the database that the router names for writing."""
 
     def __init__(self, alias: str) -> None:
-        self._alias = alias
+        super().__init__(alias)
+        self._old = OldRecords(alias, self._unlocked)
 
     def insert(
-        self, records: Sequence[TaskRecord], then: Callable[[], None] | None
+        self,
+        records: Sequence[Record],
+        then: Callable[[], None] | None,
+        *,
+        from_now: Mapping[str, float] = NOTHING_FROM_NOW,
     ) -> None:
         """See `Store.insert`. `then` is called on commit."""
         connection = self._connection
         if not connection.in_atomic_block and not connection.get_autocommit():
             raise transaction.TransactionManagementError(
                 f"Tasks of {self._alias!r} cannot be enqueued with autocommit off: "
-                f"nobody says when the message may leave. Use transaction.atomic()."
+                f"nothing says when the message may leave. Use transaction.atomic()."
             )
         with self._translated_errors():
+            clock = self._clock
+            clocked = {name: clock.seconds(s) for name, s in from_now.items()}
             insert_rows(
-                *(self._database, statements.TABLE, statements.INSERTED),
-                _inserted(records, connection),
+                *(self._database, statements.TABLE, INSERTED),
+                [values_of(record, connection, clocked) for record in records],
+                expressions=dict.fromkeys(clocked, clock.written_later),
             )
         if then is not None:
             transaction.on_commit(then, using=self._database, robust=True)
@@ -66,7 +84,7 @@ class DatabaseStore(Store):
         ids: Sequence[str],
         *,
         attempt: int,
-        worker_ids: str,
+        worker_ids: Sequence[str],
         token: str,
         lease_s: float,
         again: bool = False,
@@ -76,30 +94,46 @@ class DatabaseStore(Store):
             lease = self._clock.seconds(lease_s)
             started = self._update(
                 statements.START,
-                *(worker_ids, token, lease),
+                *(Json.of(worker_ids).text, token, lease),
                 ids=ids,
                 last=(attempt,),
+                fresh=statements.FRESH if len(ids) > 1 else "",
                 without_flush=self._without_flush(),
             )
             if started == len(ids):
                 return ids
             return self._held(ids, token) if started or again else ()
 
-    def extend(self, ids: Collection[str], *, token: str, lease_s: float) -> None:
+    def extend(
+        self, ids: Collection[str], *, token: str, lease_s: float
+    ) -> Collection[str]:
         """See `Store.extend`."""
         with self._translated_errors():
             lease = self._clock.seconds(lease_s)
-            self._update(statements.EXTEND, lease, ids=ids, last=(token,))
+            extended = self._update(statements.EXTEND, lease, ids=ids, last=(token,))
+            return ids if extended == len(ids) else self._held(ids, token)
 
-    def succeed(self, return_values: Mapping[str, str], *, token: str) -> int:
-        """See `Store.succeed`. However many they are, it is one statement."""
-        values: list[Any] = list(return_values.values())
+    def give_back(self, ids: Collection[str], *, token: str) -> None:
+        """See `Store.give_back`."""
+        with self._translated_errors():
+            self._update(statements.GIVE_BACK, ids=ids, last=(token,), if_lost="")
+
+    def given_back(self, ids: Collection[str]) -> Collection[str]:
+        """See `Store.given_back`."""
+        with self._translated_errors():
+            alone = Q(given_back__gt=0) | Q(at_most_once=True)
+            rows = self._rows().filter(alone, pk__in=ids, status="READY")
+            return {key.hex for key in rows.values_list("pk", flat=True)}
+
+    def succeed(self, return_values: Mapping[str, Json], *, token: str) -> int:
+        """See `Store.succeed`. It takes one statement, however many there are."""
+        values: list[Any] = [value.text for value in return_values.values()]
         with self._translated_errors():
             if len(set(values)) == 1:
                 value, parameters = "%s", values[:1]
             else:
                 value = f"CASE id {'WHEN %s THEN %s ' * len(values)}END"
-                keys = _keys(return_values, self._connection)
+                keys = map(uuid_or_hex(self._connection), return_values)
                 pairs = zip(keys, values, strict=True)
                 parameters = [parameter for pair in pairs for parameter in pair]
             return self._update(
@@ -110,61 +144,151 @@ class DatabaseStore(Store):
                 value=value,
             )
 
-    def retry(self, record_id: str, *, token: str, errors: str, after_s: float) -> bool:
+    def retry(
+        self, record_id: str, *, token: str, errors: Sequence[TaskError], after_s: float
+    ) -> bool:
         """See `Store.retry`."""
         with self._translated_errors():
             after = self._clock.seconds(after_s)
             ids = [record_id]
             return bool(
-                self._update(statements.RETRY, errors, after, ids=ids, last=(token,))
+                self._update(
+                    *(statements.RETRY, errors_json(errors).text, after),
+                    ids=ids,
+                    last=(token,),
+                )
             )
 
-    def fail(self, record_id: str, *, token: str, errors: str) -> bool:
+    def fail(self, record_id: str, *, token: str, errors: Sequence[TaskError]) -> bool:
         """See `Store.fail`."""
         with self._translated_errors():
             return bool(
-                self._update(statements.FAIL, errors, ids=[record_id], last=(token,))
+                self._update(
+                    *(statements.FAIL, errors_json(errors).text),
+                    ids=[record_id],
+                    last=(token,),
+                )
             )
 
-    def look(self, *, horizon_s: float, limit: int) -> list[Due]:
+    def look(
+        self, *, horizon_s: float, limit: int, only: str | None = None
+    ) -> list[Due]:
         """See `Store.look`."""
+        which = " AND status = %s" if only else ""
         with self._translated_errors(), self._connection.cursor() as cursor:
-            sql = statements.complete(statements.LOOK, self._clock, limit=str(limit))
-            cursor.execute(sql, [self._alias, self._clock.seconds(horizon_s)])
+            sql = statements.complete(
+                statements.LOOK, self._clock, limit=str(limit), only=which
+            )
+            values = [self._alias, self._clock.seconds(horizon_s)]
+            cursor.execute(sql, [*values, only] if only else values)
             return [
-                Due(id=_hex(key), status=status, pushes=pushes, in_s=float(in_s))
-                for key, status, pushes, in_s in cursor.fetchall()
+                Due(
+                    id=hex_of(key),
+                    status=status,
+                    queue_name=queue_name,
+                    pushes=pushes,
+                    in_s=float(in_s),
+                )
+                for key, status, queue_name, pushes, in_s in cursor.fetchall()
             ]
 
     def take(
         self, ids: Collection[str], *, token: str, again_s: float, pushed_to: str
-    ) -> list[TaskRecord]:
+    ) -> list[Record]:
         """See `Store.take`."""
         with self._translated_errors():
             again = self._clock.seconds(again_s)
-            self._update(statements.TAKE, token, pushed_to, again, ids=ids)
-            return list(self._rows().filter(pk__in=ids, token=token))
+            with self._unlocked(ids) as free:
+                self._update(statements.TAKE, token, pushed_to, again, ids=free)
+            return self._read(pk__in=free, token=token)
 
     def put_back(self, ids: Collection[str], *, token: str, after_s: float) -> None:
         """See `Store.put_back`."""
         with self._translated_errors():
             after = self._clock.seconds(after_s)
-            self._update(statements.PUT_BACK, after, ids=ids, last=(token,))
+            with self._unlocked(ids) as free:
+                self._update(statements.PUT_BACK, after, ids=free, last=(token,))
 
-    def expire(self, record: TaskRecord, *, errors: str, rerun: bool) -> bool:
+    def postpone(self, ids: Collection[str], *, after_s: float) -> int:
+        """See `Store.postpone`."""
+        with self._translated_errors():
+            after = self._clock.seconds(after_s)
+            with self._unlocked(ids) as free:
+                return self._update(statements.POSTPONE, after, ids=free)
+
+    def waiting(self, *, horizon_s: float) -> dict[str, int]:
+        """See `Store.waiting`."""
+        with self._translated_errors(), self._connection.cursor() as cursor:
+            sql = statements.complete(statements.WAITING, self._clock)
+            cursor.execute(sql, [self._alias, self._clock.seconds(horizon_s)])
+            return dict(cursor.fetchall())
+
+    def settling_s(self) -> float | None:
+        """See `Store.settling_s`. SQLite has one lock for all writers."""
+        if self._connection.vendor != "sqlite" or not SETTLE_S:
+            return 0
+        began = time.monotonic()
+        self.touch(NOBODY)  # which waits until nobody else writes
+        is_free = time.monotonic() - began < SETTLED_S
+        return SETTLE_S if is_free else None
+
+    def expire(
+        self, record: Record, *, errors: Sequence[TaskError], rerun: bool
+    ) -> bool:
         """See `Store.expire`."""
         now = self._clock.now
-        with self._translated_errors():
+        with (
+            self._translated_errors(),
+            self._unlocked([record.id], within_s=self._prompt_s) as free,
+        ):
             expired = self._update(
                 statements.EXPIRE,
-                "READY" if rerun else "FAILED",
-                errors,
-                ids=[record.id.hex],
-                last=(record.token,),
+                *("READY" if rerun else "FAILED", errors_json(errors).text),
+                ids=free,
+                last=(record.token, self._clock.soon(self._prompt_s)),
+                if_lost=self._if_lost,
                 finished_at="NULL" if rerun else now,
                 next_wake=now if rerun else "NULL",
             )
             return bool(expired)
+
+    def reclaim(self, token: str) -> tuple[str | None, Collection[str]]:
+        """See `Store.reclaim`. It reads the expired part of the index."""
+        with self._translated_errors():
+            with self._connection.cursor() as cursor:
+                sql = statements.complete(statements.LOST_OF_CLAIM, self._clock)
+                cursor.execute(sql, [self._alias, self._clock.seconds(1), token])
+                found = [
+                    (-priority, hex_of(key), in_s)
+                    for key, priority, in_s in cursor.fetchall()
+                ]
+            if not found or any(in_s > 0 for *_, in_s in found):
+                return None, set()
+            first, *others = [key for _, key, _ in sorted(found)]
+            try:
+                self._reclaim(others, token)
+            except DatabaseError as exc:
+                if is_away(exc):
+                    raise
+                for each in others:  # one of them cannot be written
+                    with contextlib.suppress(DatabaseError):
+                        self._reclaim([each], token)
+            # One that somebody keeps locked is a first when the lock has gone.
+            return first, set(others).difference(self._held(others, token))
+
+    def _reclaim(self, ids: Collection[str], token: str) -> None:
+        with self._unlocked(ids, within_s=self._prompt_s) as free:
+            self._update(
+                statements.GIVE_BACK,
+                ids=free,
+                last=(token, self._clock.soon(self._prompt_s)),
+                if_lost=self._if_lost,
+            )
+
+    def touch(self, record_id: str) -> bool:
+        """See `Store.touch`."""
+        with self._translated_errors(), self._unlocked([record_id]) as free:
+            return bool(self._update(statements.TOUCH, ids=free))
 
     def redirect(self, pushed_to: str) -> int:
         """See `Store.redirect`."""
@@ -174,148 +298,85 @@ class DatabaseStore(Store):
                     statements.complete(statements.PUSHED_ELSEWHERE, self._clock),
                     [self._alias, pushed_to],
                 )
-                ids = [_hex(key) for (key,) in cursor.fetchall()]
-            return sum(
-                self._update(
-                    statements.REDIRECT,
-                    ids=ids[start : start + ROWS_PER_UPDATE],
-                    last=(pushed_to,),
-                )
-                for start in range(0, len(ids), ROWS_PER_UPDATE)
-            )
+                ids = [hex_of(key) for (key,) in cursor.fetchall()]
+            moved = 0
+            for start in range(0, len(ids), ROWS_PER_UPDATE):
+                with self._unlocked(ids[start : start + ROWS_PER_UPDATE]) as free:
+                    moved += self._update(
+                        statements.REDIRECT, ids=free, last=(pushed_to,)
+                    )
+            return moved
 
     def prune(
         self, *, successful_s: float | None, failed_s: float | None, limit: int
-    ) -> int:
-        """See `Store.prune`. It walks the primary key, from the oldest record."""
-        kept = {"SUCCESSFUL": successful_s, "FAILED": failed_s}
-        limits = {k: seconds for k, seconds in kept.items() if seconds is not None}
-        if not limits:
-            return 0
+    ) -> Pruned:
+        """See `Store.prune`."""
+        ages_s = {"SUCCESSFUL": successful_s, "FAILED": failed_s}
+        asked = {status: age for status, age in ages_s.items() if age is not None}
         with self._translated_errors():
-            now = self._now()
-            old = Q()
-            for status, seconds in limits.items():
-                ended = now - timedelta(seconds=seconds)
-                old |= Q(status=status, finished_at__lte=ended)
-            newest = now - timedelta(seconds=min(limits.values()))
-            candidates = self._rows().filter(old, backend=self._alias)
-            # No record can have finished before it was enqueued.
-            candidates = candidates.filter(pk__lte=oldest_id(newest))
-            ids = list(candidates.order_by("pk").values_list("pk", flat=True)[:limit])
-            if not ids:
-                return 0
-            rows = self._rows().filter(pk__in=ids)
-            return int(rows._raw_delete(rows.db))  # noqa: SLF001 - nothing refers to these rows
+            return self._old.prune(self._connection, asked, limit)
 
-    def get(self, ids: Collection[str]) -> list[TaskRecord]:
+    def get(self, ids: Collection[str]) -> list[Record]:
         """See `Store.get`."""
         with self._translated_errors():
-            return list(self._rows().filter(pk__in=ids, backend=self._alias))
+            return self._read(pk__in=ids, backend=self._alias)
 
-    def counts(self) -> dict[str, int]:
-        """See `Store.counts`. It reads all records."""
-        with self._translated_errors():
-            rows = self._rows().filter(backend=self._alias).values("status")
-            counted = rows.annotate(n=Count("pk")).order_by()
-            return {row["status"]: row["n"] for row in counted}
-
-    # How.
-
-    @property
-    def _database(self) -> str:
-        return router.db_for_write(TaskRecord)
-
-    @property
-    def _connection(self) -> BaseDatabaseWrapper:
-        return connections[self._database]
-
-    @cached_property
-    def _clock(self) -> Clock:
-        return clock_of(self._connection)
-
-    def _rows(self) -> QuerySet[TaskRecord]:
-        # Where they are written: a replica may lag behind.
-        return TaskRecord.objects.using(self._database)
-
-    def _update(
-        self,
-        template: str,
-        *parameters: Any,
-        ids: Collection[str],
-        last: tuple[Any, ...] = (),
-        **fragments: str,
-    ) -> int:
-        """Run an UPDATE, its parameters in the order: `parameters`, `ids`, `last`."""
+    def sizes(self, ids: Collection[str]) -> dict[str, int]:
+        """See `Store.sizes`."""
         if not ids:
-            return 0  # IN () is an error
-        connection = self._connection
-        sql = statements.complete(template, self._clock, len(ids), **fragments)
-        keys = _keys(ids, connection)
-        with connection.cursor() as cursor:
-            cursor.execute(sql, [*parameters, *keys, *last])
-            return int(cursor.rowcount)
+            return {}
+        # PostgreSQL knows the octets of a text without reading it.
+        octets = "LENGTH" if self._connection.vendor == "sqlite" else "OCTET_LENGTH"
+        condition, keys = among(self._connection, ids)
+        sql = statements.complete(
+            statements.SIZES, self._clock, among=condition, octets=octets
+        )
+        with self._translated_errors(), self._connection.cursor() as cursor:
+            cursor.execute(sql, keys)
+            return {hex_of(key): int(size) for key, size in cursor.fetchall()}
+
+    def counts(self, *, up_to: int | None = None) -> dict[str, int]:
+        """See `Store.counts`. It reads as many entries of an index."""
+        limit = "" if up_to is None else f" ORDER BY finished_at LIMIT {up_to:d}"
+        sql = statements.complete(statements.COUNT, self._clock, limit=limit)
+        counts = {}
+        with self._translated_errors(), self._connection.cursor() as cursor:
+            for status in TaskResultStatus.values:
+                cursor.execute(sql, [self._alias, status])
+                if count := cursor.fetchone()[0]:
+                    counts[status] = count
+        return counts
+
+    def unfinished(self) -> int:
+        """See `Store.unfinished`. The index has only these."""
+        with self._translated_errors():
+            rows = self._rows().filter(backend=self._alias, wake_at__isnull=False)
+            return rows.count()
+
+    def check(self) -> None:
+        """See `Store.check`."""
+        clock_of(self._connection)
+        if not self._connection.settings_dict["AUTOCOMMIT"]:
+            raise ImproperlyConfigured(
+                f"Durable delivery commits each of its statements; the database "
+                f"{self._database!r} has AUTOCOMMIT = False, so nothing that a worker "
+                f"writes would be kept, and each task would run for ever. Drop it from "
+                f"DATABASES, or use DELIVERY = 'native'."
+            )
+
+    # How it is done.
+
+    @property
+    def _if_lost(self) -> str:
+        clock = self._clock
+        return statements.IF_LOST.format(now=clock.now, is_prompt=clock.is_prompt)
+
+    @property
+    def _prompt_s(self) -> float:
+        return SETTLED_S if self._connection.vendor == "sqlite" else PROMPT_S
 
     def _without_flush(self) -> str:
         connection = self._connection
-        # In a transaction of somebody else it would be theirs that does not wait.
+        # Inside somebody else's transaction, their commit would not wait either.
         is_alone = connection.vendor == "postgresql" and connection.get_autocommit()
         return statements.WITHOUT_FLUSH if is_alone else ""
-
-    def _held(self, ids: Collection[str], token: str) -> set[str]:
-        rows = self._rows().filter(pk__in=ids, token=token, status="RUNNING")
-        return {key.hex for key in rows.values_list("pk", flat=True)}
-
-    def _now(self) -> datetime:
-        with self._connection.cursor() as cursor:
-            cursor.execute(statements.complete("SELECT {now}", self._clock), [])
-            now: datetime | str = cursor.fetchone()[0]
-        if isinstance(now, str):
-            now = datetime.fromisoformat(now)
-        return now if timezone.is_aware(now) else now.replace(tzinfo=UTC)
-
-    @contextlib.contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (OperationalError, InterfaceError, ProgrammingError) as exc:
-            connection = self._connection
-            if not connection.in_atomic_block:
-                connection.close_if_unusable_or_obsolete()
-            raise StoreUnavailable(
-                f"The database {self._database!r} did not take or answer what was "
-                f"asked about the tasks of {self._alias!r} ({exc}). Is it up, and "
-                f"migrated?"
-            ) from exc
-
-
-def _inserted(
-    records: Sequence[TaskRecord], connection: BaseDatabaseWrapper
-) -> list[Row]:
-    """Return the values of `statements.INSERTED`, as the database takes them."""
-    instant = connection.ops.adapt_datetimefield_value
-    keys = _keys([record.id.hex for record in records], connection)
-    return [
-        (
-            *(key, r.backend, r.task, r.queue_name, r.priority, r.arguments),
-            instant(r.run_after) if r.run_after else None,
-            *(instant(r.enqueued_at), r.at_most_once),
-            instant(r.wake_at) if r.wake_at else None,
-            *(r.pushes, r.pushed_to),
-        )
-        for key, r in zip(keys, records, strict=True)
-    ]
-
-
-def _keys(
-    ids: Collection[str], connection: BaseDatabaseWrapper
-) -> Collection[str] | list[uuid.UUID]:
-    """Return ids as the database takes them."""
-    if connection.features.has_native_uuid_field:
-        return [uuid.UUID(hex=record_id) for record_id in ids]
-    return ids
-
-
-def _hex(key: uuid.UUID | str) -> str:
-    # MariaDB's own type is read as text with hyphens.
-    return key.hex if isinstance(key, uuid.UUID) else key.replace("-", "")

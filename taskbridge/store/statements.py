@@ -1,7 +1,7 @@
-"""The statements of a task's way through the database, and how they are completed.
+"""The statements that take a task through the database, and how they are completed.
 
-They are written out, since building them with the ORM takes longer than the database
-does. Each touches rows by primary key, or by the index on (backend, wake_at).
+They are written out, since building them with the ORM takes longer than running them.
+Each touches rows by primary key, or by the index on (backend, wake_at).
 """
 
 from functools import lru_cache
@@ -11,59 +11,101 @@ from taskbridge.models import TaskRecord
 from .clock import Clock
 
 TABLE = TaskRecord._meta.db_table  # noqa: SLF001 - Django documents it
-INSERTED = (
-    *("id", "backend", "task", "queue_name", "priority", "arguments", "run_after"),
-    *("enqueued_at", "at_most_once", "wake_at", "pushes", "pushed_to"),
-)
 
 START = """
 UPDATE {table} SET status = 'RUNNING', attempt = attempt + 1, worker_ids = %s,
 token = %s, last_attempted_at = {now}, started_at = COALESCE(started_at, {now}),
-wake_at = {later}
-WHERE id IN ({ids}) AND status = 'READY' AND attempt = %s{without_flush}"""
+wake_at = {written_later}
+WHERE id {among} AND status = 'READY' AND attempt = %s{fresh}{without_flush}"""
 
-# PostgreSQL's own transaction is this statement, which then does not wait for the disk.
-# The finish does, and whatever the task commits, and their flush has the claim in it. A
-# crash of the server may forget a claim of its last 0.6 s, so a task that is to run at
-# most once waits.
+# What was given back may be what killed its worker, and is claimed alone from then on.
+# One that is to run at most once may be new to who asks for it together with others.
+FRESH = " AND given_back = 0 AND NOT at_most_once"
+
+# On PostgreSQL: the statement is a transaction of its own, which then does not wait for
+# the disk. The finish does, as does whatever the task commits, and their flush includes
+# the claim. A server that crashes may forget a claim of its last 0.6 s, so a task that
+# is to run at most once waits.
 WITHOUT_FLUSH = """
 AND CASE WHEN at_most_once THEN TRUE
 ELSE set_config('synchronous_commit', 'off', TRUE) = 'off' END"""
 
 EXTEND = """
-UPDATE {table} SET wake_at = {later}
-WHERE id IN ({ids}) AND token = %s AND status = 'RUNNING'"""
+UPDATE {table} SET wake_at = {written_later}
+WHERE id {among} AND token = %s AND status = 'RUNNING'"""
 
-# A finish that is written again, since its answer was lost, is no other finish.
+# Only first attempts are claimed together.
+GIVE_BACK = """
+UPDATE {table} SET status = 'READY', attempt = 0, worker_ids = NULL, started_at = NULL,
+last_attempted_at = NULL, token = '', pushes = 0, given_back = given_back + 1,
+wake_at = {written}
+WHERE id {among} AND token = %s AND status = 'RUNNING'{if_lost}"""
+
+# A finish that is repeated because its answer was lost is still the same finish.
 SUCCEED = """
 UPDATE {table} SET status = 'SUCCESSFUL', finished_at = {now}, wake_at = NULL,
 return_value = {value}
-WHERE id IN ({ids}) AND token = %s AND status IN ('RUNNING', 'SUCCESSFUL')"""
+WHERE id {among} AND token = %s AND status IN ('RUNNING', 'SUCCESSFUL')"""
 
 RETRY = """
-UPDATE {table} SET status = 'READY', errors = %s, pushes = 0, wake_at = {later}
-WHERE id IN ({ids}) AND token = %s AND status IN ('RUNNING', 'READY')"""
+UPDATE {table} SET status = 'READY', errors = %s, pushes = 0, wake_at = {written_later}
+WHERE id {among} AND token = %s AND status IN ('RUNNING', 'READY')"""
 
 FAIL = """
-UPDATE {table} SET status = 'FAILED', errors = %s, finished_at = {now}, wake_at = NULL
-WHERE id IN ({ids}) AND token = %s AND status IN ('RUNNING', 'FAILED')"""
+UPDATE {table} SET status = 'FAILED', errors = %s, finished_at = {now},
+wake_at = NULL
+WHERE id {among} AND token = %s AND status IN ('RUNNING', 'FAILED')"""
+
+# Whoever keeps a row locked, an admin or the project's code, holds up nothing but it.
+# On PostgreSQL, adding a reference to a row is no reason to pass it over: NO KEY.
+UNLOCKED = """
+SELECT id FROM {table} WHERE id {among}{condition}
+FOR {no_key}UPDATE SKIP LOCKED"""
 
 LOOK = """
-SELECT id, status, pushes, {seconds_until_wake} FROM {table}
-WHERE backend = %s AND wake_at <= {later} ORDER BY wake_at LIMIT {limit}"""
+SELECT id, status, queue_name, pushes, {seconds_until_wake} FROM {table}
+WHERE backend = %s AND wake_at <= {later}{only} ORDER BY wake_at LIMIT {limit}"""
+
+SIZES = """
+SELECT id, {octets}(arguments) + COALESCE({octets}(errors), 0) FROM {table}
+WHERE id {among}"""
 
 TAKE = """
-UPDATE {table} SET token = %s, pushes = pushes + 1, pushed_to = %s, wake_at = {later}
-WHERE id IN ({ids}) AND status = 'READY' AND wake_at <= {now}"""
+UPDATE {table} SET token = %s, pushes = pushes + 1, pushed_to = %s,
+wake_at = {written_later}
+WHERE id {among} AND status = 'READY' AND wake_at <= {now}"""
 
+# Not pushed, hence not counted: the gaps until the next push grow with the number.
 PUT_BACK = """
-UPDATE {table} SET wake_at = {later}
-WHERE id IN ({ids}) AND token = %s AND status = 'READY'"""
+UPDATE {table} SET wake_at = {written_later},
+pushes = CASE WHEN pushes > 0 THEN pushes - 1 ELSE 0 END
+WHERE id {among} AND token = %s AND status = 'READY'"""
+
+POSTPONE = """
+UPDATE {table} SET wake_at = {written_later}
+WHERE id {among} AND status = 'READY' AND pushes > 0 AND wake_at <= {now}"""
+
+WAITING = """
+SELECT queue_name, COUNT(*) FROM {table}
+WHERE backend = %s AND wake_at <= {later} AND status = 'READY' AND pushes > 0
+GROUP BY queue_name"""
+
+# It reads the expired part of the index on (backend, wake_at), and a second more: some
+# databases take a time of its own for each row of the statement that extends them.
+LOST_OF_CLAIM = """
+SELECT id, priority, {seconds_until_wake} FROM {table}
+WHERE backend = %s AND wake_at <= {later} AND status = 'RUNNING' AND token = %s"""
 
 EXPIRE = """
 UPDATE {table} SET status = %s, errors = %s, lost = lost + 1, token = '', pushes = 0,
 finished_at = {finished_at}, wake_at = {next_wake}
-WHERE id IN ({ids}) AND token = %s AND status = 'RUNNING' AND wake_at <= {now}"""
+WHERE id {among} AND token = %s AND status = 'RUNNING'{if_lost}"""
+
+# If this had to wait, so did the worker that extends the lease, and that goes first.
+IF_LOST = " AND wake_at <= {now} AND {is_prompt}"
+
+TOUCH = """
+UPDATE {table} SET lost = lost WHERE id {among}"""
 
 # Two statements: MariaDB's UPDATE over a range waits for rows that others insert.
 PUSHED_ELSEWHERE = """
@@ -72,18 +114,54 @@ WHERE backend = %s AND wake_at > {now} AND status = 'READY' AND pushes > 0
 AND pushed_to <> %s"""
 
 REDIRECT = """
-UPDATE {table} SET wake_at = {now}, pushes = 0
-WHERE id IN ({ids}) AND status = 'READY' AND pushes > 0 AND pushed_to <> %s"""
+UPDATE {table} SET wake_at = {written}, pushes = 0
+WHERE id {among} AND status = 'READY' AND pushes > 0 AND pushed_to <> %s"""
+
+# With a limit it is also ordered, so that PostgreSQL reads the index and not the table.
+COUNT = """
+SELECT COUNT(*) FROM (
+SELECT 1 FROM {table} WHERE backend = %s AND status = %s{limit}) AS counted"""
+
+# What was finished long enough ago, in the order of its index. MySQL does not look up
+# pairs in an index, hence the first of the two conditions.
+OLD = """
+FROM {table} WHERE backend = %s AND status = %s AND finished_at <= {later}{after}
+ORDER BY finished_at, id LIMIT {limit}"""
+
+AFTER = """
+AND finished_at >= %s AND (finished_at, id) > (%s, %s)"""
+
+MEASURE_OLD = """
+SELECT COUNT(*), MAX(finished_at) FROM (SELECT finished_at{old}) AS old"""
+
+# SQLite's driver would make an instant of a column, and that would not be equal to it.
+READ_OLD = """
+SELECT COALESCE(finished_at, finished_at), id{old}"""
+
+# On PostgreSQL an array is read once; a join may read it again, and lock others. MySQL
+# takes no LIMIT in IN, and MariaDB's optimizer sorts all rows for DELETE .. LIMIT; of a
+# short table it reads all rows, and waits for those that somebody has locked, unless it
+# is told what comes first.
+DELETE_OLD = {
+    "postgresql": "DELETE FROM {table} WHERE id = ANY(ARRAY(SELECT id{old}{unlocked}))",
+    "sqlite": "DELETE FROM {table} WHERE rowid IN (SELECT rowid{old}{unlocked})",
+    "mysql": (
+        "DELETE record FROM (SELECT id{old}{unlocked}) AS old STRAIGHT_JOIN "
+        "{table} AS record FORCE INDEX (PRIMARY) ON record.id = old.id"
+    ),
+}
 
 
 @lru_cache(maxsize=512)
-def complete(template: str, clock: Clock, ids: int = 0, **fragments: str) -> str:
-    """Return a statement for the database of a clock, with places for so many ids."""
+def complete(template: str, clock: Clock, **fragments: str) -> str:
+    """Return a statement for a clock's database; `among` says for which ids."""
     return template.format(
         table=TABLE,
         now=clock.now,
         later=clock.later,
+        written=clock.written,
+        written_later=clock.written_later,
+        is_prompt=clock.is_prompt,
         seconds_until_wake=clock.seconds_until_wake,
-        ids=", ".join(["%s"] * ids),
         **fragments,
     )

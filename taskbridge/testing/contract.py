@@ -5,173 +5,52 @@ Subclass it in a test file of a project with pytest-django::
     class TestMyBackend(BackendContract):
         alias = "mine"              # in TASKS, with queues "default" and "mail"
 
-and give a fixture ``worker_environment``: a dict of what worker processes need in their
-environment to see the test database. Workers are real processes, and a ledger that the
-tasks write is the judge.
+and give two fixtures:
 
-Both sides of a feature are tested: where the backend has it, it is seen in a worker;
-where it does not, asking for it is refused by name and nothing is queued.
+- ``worker_environment``: a dict of what worker processes need in their environment to
+  see the test database;
+- ``recovery_environment``, only if the library takes longer than half a minute to give
+  the task of a killed worker to another one: the same dict, with what makes your
+  settings shorten that time. Do this even if your backend says that it has no recovery:
+  if its library brings anything back after a while, let it do so soon here, or a task
+  that is only late is taken for lost.
+
+Workers are real processes, and a ledger that the tasks write is the judge.
+
+Each field of `Features` has a class of its own, and both answers are tested. If the
+backend has the feature, a worker must show it. If not, a task that asks for it must be
+refused by name, with nothing queued; for a feature that no task asks for, a worker must
+show that it is missing. A test that has seen either says so in its report, as the
+property ``taskbridge_feature``: a plugin of yours can collect what your backend was
+seen to do (see `contracts.feature`).
+
+The subclass for an alias whose DELIVERY is durable is
+`taskbridge.testing.contract_durable.DurableContract`.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
-from datetime import timedelta
-from pathlib import Path
-from typing import Any, ClassVar
-
-import pytest
-from django.utils import timezone
-
-from taskbridge.backend import Backend, Support
-from taskbridge.compat import InvalidTask, TaskResult, task_backends, task_enqueued
-
-from . import tasks
-from .contract_worker import WorkerContract
-from .ledger import Ledger
-
-Enqueue = Callable[..., "TaskResult[Any]"]
+from .contracts.enqueueing import EnqueueContract
+from .contracts.function import AsyncTasksContract
+from .contracts.loss import AtMostOnceContract, RecoveryContract
+from .contracts.moment import PriorityContract, RunAfterContract
+from .contracts.policy import TimeoutContract, UniqueContract
+from .contracts.results import ResultsContract
+from .contracts.retries import RetriesContract
+from .contracts.transaction import EnqueueInTransactionContract
+from .contracts.worker import WorkerContract
 
 
-class EnqueueContract:
-    """What `enqueue` must do; no worker runs."""
-
-    alias: ClassVar[str]
-
-    @pytest.fixture
-    def backend(self, transactional_db: None) -> Iterator[Backend]:
-        """The backend under test, with empty queues."""
-        backend = task_backends[self.alias]
-        assert isinstance(backend, Backend)
-        backend.purge(backend.queues)
-        yield backend
-        backend.purge(backend.queues)
-
-    @pytest.fixture
-    def ledger(self, tmp_path: Path) -> Ledger:
-        """The ledger that the tasks of this test write."""
-        return Ledger(tmp_path / "ledger")
-
-    @pytest.fixture
-    def enqueue(self, backend: Backend, ledger: Ledger) -> Enqueue:
-        """Enqueue a task of `taskbridge.testing.tasks` that writes to the ledger."""
-
-        def enqueue(
-            task: Any, *args: Any, queue_name: str = "default", **using: Any
-        ) -> TaskResult[Any]:
-            chosen = task.using(backend=self.alias, queue_name=queue_name, **using)
-            result: TaskResult[Any] = chosen.enqueue(str(ledger.path), *args)
-            return result
-
-        return enqueue
-
-    def test_enqueue_tells_receivers_and_queues_one_message(
-        self, backend: Backend, enqueue: Enqueue
-    ) -> None:
-        """The id that the caller gets is the one that receivers see."""
-        seen: list[str] = []
-
-        def receive(sender: object, task_result: TaskResult[Any], **_: object) -> None:
-            seen.append(task_result.id)
-
-        task_enqueued.connect(receive)
-        try:
-            result = enqueue(tasks.record, "a")
-        finally:
-            task_enqueued.disconnect(receive)
-        assert seen == [result.id]
-        assert backend.queue_depths()["default"] == 1
-
-    @pytest.mark.parametrize(
-        "argument",
-        [timezone.now(), {1}, float("nan"), object()],
-        ids=lambda a: type(a).__name__,
-    )
-    def test_argument_that_is_not_json_is_refused(
-        self, backend: Backend, enqueue: Enqueue, argument: object
-    ) -> None:
-        """A TypeError that names the task, and nothing is queued."""
-        with pytest.raises(TypeError, match=r"tasks\.record': arguments must be JSON"):
-            enqueue(tasks.record, argument)
-        assert backend.queue_depths()["default"] == 0
-
-    def test_unknown_queue_is_refused(self, enqueue: Enqueue) -> None:
-        """The error names the queues that there are."""
-        with pytest.raises(InvalidTask, match=r"has no queue 'post'.*default, mail"):
-            enqueue(tasks.record, "a", queue_name="post")
-
-    def test_priority_out_of_range_is_refused(self, enqueue: Enqueue) -> None:
-        """Django's range holds on every backend."""
-        with pytest.raises(
-            InvalidTask, match=r"priority must be .* -100 to 100, got 101"
-        ):
-            enqueue(tasks.record, "a", priority=101)
-
-    @pytest.mark.parametrize(
-        ("feature", "using"),
-        [
-            ("priority", {"priority": 5}),
-            ("run_after", {"run_after": timedelta(minutes=1)}),
-        ],
-    )
-    def test_feature_is_accepted_or_refused_by_name(
-        self, backend: Backend, enqueue: Enqueue, feature: str, using: dict[str, Any]
-    ) -> None:
-        """Nothing is accepted and then ignored."""
-        if getattr(backend.features, feature) is Support.NO:
-            with pytest.raises(InvalidTask, match=f"cannot honour {feature}="):
-                enqueue(tasks.record, "a", **using)
-            assert backend.queue_depths()["default"] == 0
-        else:
-            enqueue(tasks.record, "a", **using)
-
-    def test_delay_beyond_the_limit_is_refused(
-        self, backend: Backend, enqueue: Enqueue
-    ) -> None:
-        """A delay that the broker would cut short is not accepted."""
-        limit = None if backend.delivery == "durable" else backend.max_delay_s
-        if limit is None:
-            enqueue(tasks.record, "a", run_after=timedelta(days=365))
-            return
-        with pytest.raises(InvalidTask, match=f"by more than {limit:.0f} s"):
-            enqueue(tasks.record, "a", run_after=timedelta(seconds=limit + 60))
-        assert backend.queue_depths()["default"] == 0
-
-    def test_enqueue_many_queues_each_call(
-        self, backend: Backend, ledger: Ledger
-    ) -> None:
-        """Results come in the order of the calls, positional or by keyword."""
-        task = tasks.record.using(backend=self.alias)
-        calls: list[Any] = [
-            (str(ledger.path), "a"),
-            {"ledger": str(ledger.path), "key": "b"},
-        ]
-        results = task.enqueue_many(calls)
-        assert [(r.args, r.kwargs) for r in results] == [
-            ([str(ledger.path), "a"], {}),
-            ([], {"ledger": str(ledger.path), "key": "b"}),
-        ]
-        assert backend.queue_depths()["default"] == 2  # noqa: PLR2004
-
-    def test_enqueue_many_queues_all_or_nothing(
-        self, backend: Backend, ledger: Ledger
-    ) -> None:
-        """One bad call keeps the good ones from being queued."""
-        task = tasks.record.using(backend=self.alias)
-        with pytest.raises(TypeError, match="arguments must be JSON"):
-            task.enqueue_many([(str(ledger.path), "a"), (str(ledger.path), {1})])
-        assert backend.queue_depths()["default"] == 0
-
-    def test_purge_empties_only_the_queues_it_is_given(
-        self, backend: Backend, enqueue: Enqueue
-    ) -> None:
-        """It returns how many messages it dropped."""
-        enqueue(tasks.record, "a")
-        enqueue(tasks.record, "b")
-        enqueue(tasks.record, "c", queue_name="mail")
-        assert backend.purge(["default"]) == 2  # noqa: PLR2004
-        assert backend.queue_depths() == {"default": 0, "mail": 1}
-
-
-class BackendContract(EnqueueContract, WorkerContract):
+class BackendContract(
+    EnqueueContract,
+    WorkerContract,
+    RunAfterContract,
+    PriorityContract,
+    AsyncTasksContract,
+    EnqueueInTransactionContract,
+    RetriesContract,
+    TimeoutContract,
+    UniqueContract,
+    AtMostOnceContract,
+    ResultsContract,
+    RecoveryContract,
+):
     """The whole contract."""

@@ -1,6 +1,6 @@
-"""Tasks of the contract that fail, and the policies that say what then.
+"""Tasks of the contract that fail, and the policies that say what happens then.
 
-Each writes its attempts to the ledger, with the number that its context tells.
+Each writes its attempts to the ledger, with the number that its context gives.
 """
 
 from pathlib import Path
@@ -51,7 +51,7 @@ def retry_soon(context: TaskContext, ledger: str, key: str) -> int:
     takes_context=True,
 )
 def fail_as_told(context: TaskContext, ledger: str, key: str, error: str) -> None:
-    """Raise a KeyError in the first attempt, and then what it is told."""
+    """Raise a KeyError in the first attempt, and then the error it is told to."""
     _write(context, ledger, key)
     if context.attempt == 1:
         raise KeyError(key)

@@ -34,13 +34,19 @@ def wait_until(
 
 
 class ManageProcess:
-    """A management command in a session of its own, of which nothing is left behind."""
+    """A management command in a session of its own, which leaves nothing behind."""
 
     def __init__(
-        self, arguments: Sequence[str], *, log: Path, environment: Mapping[str, str]
+        self,
+        arguments: Sequence[str],
+        *,
+        log: Path,
+        environment: Mapping[str, str],
+        prefix: Sequence[str] = (),
     ) -> None:
         self._arguments = arguments
         self._environment = environment
+        self._prefix = prefix  # a command that executes it, like `nice`
         self.log = log
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -48,7 +54,7 @@ class ManageProcess:
         """Start it; it inherits this process's settings module and import path."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "django", *self._arguments],
+                [*self._prefix, sys.executable, "-m", "django", *self._arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -144,6 +150,7 @@ class WorkerProcess(ManageProcess):
         log: Path,
         environment: Mapping[str, str],
         concurrency: int = 2,
+        prefix: Sequence[str] = (),
     ) -> None:
         super().__init__(
             [
@@ -153,6 +160,7 @@ class WorkerProcess(ManageProcess):
             ],
             log=log,
             environment=environment,
+            prefix=prefix,
         )
 
     def wait_ready(self) -> None:

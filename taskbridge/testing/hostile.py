@@ -38,5 +38,4 @@ def hostile_bodies(alias: str, ledger: str, *, durable: bool) -> list[str]:
         pack([sign(replace(good, task="os.system"))]),
         pack([sign(replace(good, task="no.such.module"))]),
         pack([sign(replace(good, backend="no such alias"))]),
-        pack([sign(replace(good, queue_name="no such queue"))]),
     ]

@@ -29,7 +29,7 @@ async def record_async(ledger: str, key: str) -> str:
 
 @task(takes_context=True)
 def record_context(context: TaskContext, ledger: str) -> None:
-    """Write the id, the attempt and the queue that the context tells."""
+    """Write the id, the attempt and the queue that the context gives."""
     result = context.task_result
     key = f"{result.id} {context.attempt} {result.task.queue_name} {result.status}"
     Ledger(Path(ledger)).write(key, "ran")
@@ -40,6 +40,15 @@ def record_slowly(ledger: str, key: str, seconds: float) -> None:
     """Write when it starts and when it finishes."""
     Ledger(Path(ledger)).write(key, "started")
     time.sleep(seconds)
+    Ledger(Path(ledger)).write(key, "finished")
+
+
+@task
+def record_at_gate(ledger: str, key: str, gate: str) -> None:
+    """Write when it starts, and that it finishes once there is a file at `gate`."""
+    Ledger(Path(ledger)).write(key, "started")
+    while not Path(gate).exists():
+        time.sleep(0.02)
     Ledger(Path(ledger)).write(key, "finished")
 
 
@@ -79,7 +88,7 @@ def die_leaving_a_child(ledger: str, key: str, seconds: float) -> None:
 
 @task
 def return_object(ledger: str, key: str) -> object:
-    """Return what is not JSON, which fails the task."""
+    """Return something that is not JSON, which fails the task."""
     Ledger(Path(ledger)).write(key, "ran")
     return object()
 

@@ -10,6 +10,11 @@ from taskbridge.testing.contract_durable import DurableContract
 class TestCeleryOnRedis(BackendContract):
     alias = "celery_redis"
 
+    @pytest.fixture
+    def recovery_environment(self, worker_environment):
+        """What was taken and never acknowledged comes back to the next worker."""
+        return {**worker_environment, "TESTS_VISIBILITY_TIMEOUT": "1"}
+
 
 @pytest.mark.usefixtures("rabbitmq_service")
 class TestCeleryOnRabbitMQ(BackendContract):
@@ -24,9 +29,17 @@ class TestDjangoQOnRedis(BackendContract):
 class TestDjangoQOnItsOrmBroker(BackendContract):
     alias = "django_q_orm"
 
+    @pytest.fixture
+    def recovery_environment(self, worker_environment):
+        return {**worker_environment, "TESTS_RETRY": "4"}
+
 
 class TestBackgroundTasks(BackendContract):
     alias = "background_tasks"
+
+    @pytest.fixture
+    def recovery_environment(self, worker_environment):
+        return {**worker_environment, "TESTS_MAX_RUN_TIME": "4"}
 
 
 @pytest.mark.usefixtures("redis_service")

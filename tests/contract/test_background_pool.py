@@ -6,19 +6,20 @@ from datetime import timedelta
 import pytest
 from background_task.models import Task as Row
 from django.db import DatabaseError, OperationalError, connection
+from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from taskbridge.adapter import Adapter, WorkerOptions
 from taskbridge.backend import Envelope
+from taskbridge.compat import task_backends
 from taskbridge.testing import tasks
 from taskbridge.testing.harness import WorkerProcess, wait_until
 from taskbridge.testing.ledger import Ledger
-from taskbridge.worker import WorkerOptions
-from taskbridge_background_tasks.pool import Pool
+from taskbridge.worker.pool import Pool
 from taskbridge_background_tasks.rows import NATIVE_TASK, Rows, _rows
 
 ALIAS = "background_tasks"
-QUEUES = ("default", "mail")
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,13 +29,19 @@ def ledger(tmp_path):
     return Ledger(tmp_path / "ledger")
 
 
+def queues():
+    """The names in the table; they depend on the name of the test's database."""
+    backend = task_backends[ALIAS]
+    return tuple(map(backend.name_in_broker, ("default", "mail")))
+
+
 def enqueue(task, ledger, *args):
     task.using(backend=ALIAS).enqueue(str(ledger.path), *args)
 
 
 def pool_of(rows):
     options = WorkerOptions(
-        queues=QUEUES, concurrency=2, burst=True, ready=lambda: None
+        queues=(*queues(), "mail"), concurrency=2, burst=True, ready=lambda: None
     )
     return Pool(rows, options, poll_s=0.1)
 
@@ -60,7 +67,7 @@ def test_process_that_died_is_replaced_though_its_child_lives(
 
 
 @pytest.mark.parametrize(
-    "parameters", ["[[], {}]", "no JSON", "{}", '[["a", "b"], {}]']
+    "parameters", ["[[], {}]", "no JSON", "{}", "5", '[["a", "b"], {}]']
 )
 def test_row_of_no_form_of_ours_is_removed(
     ledger, tmp_path, worker_environment, parameters
@@ -86,25 +93,25 @@ def test_two_pools_of_one_process_number_have_different_names():
 def test_claim_takes_only_what_nobody_has(ledger):
     for key in "abc":
         enqueue(tasks.record, ledger, key)
-    first, second, third = Rows().due(QUEUES, 10)
+    first, second, third = Rows().due(queues(), 10)
     assert Rows().claim([first], "one") == {first}
     assert Rows().claim([first, second], "two") == {second}
     assert Rows().claim([first, second], "three") == set()
-    assert Rows().due(QUEUES, 10) == [third]
-    assert Rows().parameters(first, "two") is None
-    assert not Rows().finish(first, "two")
-    assert Rows().finish(first, "one")
+    assert Rows().due(queues(), 10) == [third]
+    assert Rows().read(first, "two") is None
+    assert not Rows().finish([first], "two")
+    assert Rows().finish([first], "one")
 
 
 def test_row_whose_lock_expired_can_be_claimed_and_its_finish_is_refused(
     ledger, settings
 ):
     enqueue(tasks.record, ledger, "a")
-    [key] = Rows().due(QUEUES, 10)
+    [key] = Rows().due(queues(), 10)
     assert Rows().claim([key], "one") == {key}
     settings.MAX_RUN_TIME = -1
     assert Rows().claim([key], "two") == {key}
-    assert not Rows().finish(key, "one")
+    assert not Rows().finish([key], "one")
     assert Row.objects.get().locked_by == "two"
 
 
@@ -136,7 +143,7 @@ def test_claim_whose_answer_was_lost_is_given_back(ledger):
 def test_locks_are_kept_after_the_connection_broke(monkeypatch):
     closed = []
     monkeypatch.setattr(
-        "taskbridge_background_tasks.pool.close_old_connections",
+        "taskbridge.worker.pool.drop_connections",
         lambda: closed.append(True),
     )
 
@@ -192,22 +199,23 @@ def test_rows_are_inserted_all_or_none():
 def test_each_task_is_three_statements(ledger):
     """Claim, read, remove: whatever is added makes each task slower."""
     enqueue(tasks.record, ledger, "a")
-    [key] = Rows().due(QUEUES, 10)
+    [key] = Rows().due(queues(), 10)
     with CaptureQueriesContext(connection) as queries:
         assert Rows().claim([key], "one") == {key}
-        assert Rows().parameters(key, "one")
-        assert Rows().finish(key, "one")
+        assert Rows().read(key, "one")
+        assert Rows().finish([key], "one")
     assert len(queries) == 3
 
 
 def test_one_look_is_enough_for_many_tasks():
     """It sorts all that is due, so its price grows with the depth of the queue."""
     Rows().insert([envelope(f"[{n}]") for n in range(800)])
-    pool = pool_of(Rows())
+    ahead = pool_of(Rows())._ahead
     with CaptureQueriesContext(connection) as queries:
         for _ in range(400):
-            pool._look_ahead(2)
-            del pool._ahead[0], pool._ahead[0]
+            if not ahead.is_enough(2):
+                ahead.look()
+            assert len(ahead.take(2)) == 2
     assert len(queries) <= 3  # a slow machine may need some more time
 
 
@@ -222,7 +230,12 @@ class ReplicaRouter:
         return "replica"
 
 
-def test_native_command_knows_our_rows():
-    from background_task.tasks import tasks as library
-
-    assert NATIVE_TASK in library._tasks
+def test_row_of_another_project_under_a_former_name_stays(ledger, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(Adapter, "name_in_broker", lambda self, name: name)
+        enqueue(tasks.record, ledger, "ours")
+        with override_settings(SECRET_KEY="of another project"):
+            enqueue(tasks.record, ledger, "theirs")
+    assert task_backends[ALIAS].adopt(["default"]) == 1
+    ours, theirs = Row.objects.order_by("pk")
+    assert (ours.queue, theirs.queue) == (queues()[0], "default")

@@ -1,16 +1,13 @@
-"""The project's own Celery app, with our worker and with Celery's."""
+"""The project's own Celery app, with our worker."""
 
 import os
-import signal
-import subprocess
-import sys
 
 import pytest
 from kombu import Producer
 
 from taskbridge.compat import InvalidTaskBackend, task_backends
 from taskbridge.testing import tasks
-from taskbridge.testing.harness import WorkerProcess, session_members, wait_until
+from taskbridge.testing.harness import WorkerProcess
 from taskbridge.testing.ledger import Ledger
 
 
@@ -35,40 +32,6 @@ def test_our_worker_runs_on_the_projects_app(ledger, tmp_path, worker_environmen
     assert ledger.counts("ran") == {"a": 1}
 
 
-def test_celerys_own_worker_runs_our_messages(ledger, tmp_path, worker_environment):
-    """Without any word of TaskBridge on its command line."""
-    tasks.record.using(backend="celery_app").enqueue(str(ledger.path), "a")
-    tasks.fail.using(backend="celery_app").enqueue(str(ledger.path), "b")
-    log = tmp_path / "log"
-    with log.open("wb") as output:
-        worker = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "celery", "-A", "tests.celery_project"),
-                *("worker", "--queues", "default,mail", "--concurrency", "1"),
-            ],
-            env={
-                **os.environ,
-                **worker_environment,
-                "DJANGO_SETTINGS_MODULE": "tests.settings",
-                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-            },
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        wait_until(
-            lambda: ledger.counts("ran") == {"a": 1, "b": 1}, "both tasks have run"
-        )
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(30) == 0
-    finally:
-        for pid in session_members(worker.pid):
-            os.kill(pid, signal.SIGKILL)
-        worker.wait()
-    assert "ValueError: b was asked to fail" in log.read_text()
-
-
 def test_queue_is_declared_once_for_many_tasks(ledger, monkeypatch):
     declared = []
     declare = Producer.maybe_declare
@@ -83,8 +46,9 @@ def test_queue_is_declared_once_for_many_tasks(ledger, monkeypatch):
     task = tasks.record.using(backend="celery_app")
     for _ in range(2):  # whatever was declared long ago may be gone
         task.enqueue_many([(str(ledger.path), f"{n}") for n in range(10)])
-    assert declared == ["default", "default"]
-    assert task_backends["celery_app"].queue_depths()["default"] == 20
+    backend = task_backends["celery_app"]
+    assert declared == [backend.name_in_broker("default")] * 2
+    assert backend.queue_depths()["default"] == 20
 
 
 @pytest.mark.parametrize(
@@ -106,3 +70,16 @@ def test_app_that_is_none_is_refused(settings, path, message):
         task_backends["default"].queue_depths()
     [error] = task_backends["default"].check()
     assert error.id == "taskbridge.celery.E003"
+
+
+def test_forked_process_forgets_the_connections_of_the_projects_app(ledger):
+    """Those that the project has used before ours, or those of a web server, fork."""
+    tasks.record.using(backend="celery_app").enqueue(str(ledger.path), "a")
+    from tests.celery_project import app
+
+    assert app.pool is app._pool
+    child = os.fork()
+    if child == 0:
+        os._exit(app._pool is not None)
+    assert os.waitpid(child, 0)[1] == 0
+    assert app._pool is not None

@@ -5,6 +5,7 @@ from django_q.conf import Conf
 from django_q.signing import SignedPackage
 
 from taskbridge_django_q import packages
+from taskbridge_django_q.joining import NATIVE_TASK
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -13,7 +14,7 @@ def test_package_is_what_django_q_reads_and_would_have_signed(compressed, monkey
     monkeypatch.setattr("time.time", lambda: 1_800_000_000.0)
     package = packages.package("a body " * 20)
     task = SignedPackage.loads(package)
-    assert (task["func"], task["args"]) == (packages.NATIVE_TASK, ("a body " * 20,))
+    assert (task["func"], task["args"]) == (NATIVE_TASK, ("a body " * 20,))
     assert SignedPackage.dumps(task, compressed) == package
 
 

@@ -4,15 +4,19 @@ from datetime import timedelta
 
 import pytest
 from django.db import DatabaseError, connection
+from django.dispatch import Signal
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django_q.conf import Conf
 from django_q.models import OrmQ, Schedule
 
+from taskbridge.adapter import WorkerOptions
 from taskbridge.compat import task_backends
 from taskbridge.message import unpack, verify
 from taskbridge.testing import tasks
 from taskbridge.testing.harness import WorkerProcess
 from taskbridge.testing.ledger import Ledger
+from taskbridge_django_q.worker import _configure
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -59,6 +63,22 @@ def test_worker_of_another_alias_leaves_a_delay_alone(ledger, run_burst):
     assert not Schedule.objects.exists()
 
 
+def test_delays_are_queued_whatever_q_cluster_says(monkeypatch):
+    for name in filter(str.isupper, vars(Conf)):
+        monkeypatch.setattr(Conf, name, getattr(Conf, name))  # as it was, afterwards
+    monkeypatch.setitem(Conf.conf, "log_level", "INFO")
+    monkeypatch.setattr("taskbridge_django_q.worker.post_spawn", spawned := Signal())
+    Conf.SCHEDULER, Conf.SYNC = False, True
+    broker = task_backends["django_q_redis"].broker(["default"])
+    options = WorkerOptions(
+        queues=("default",), concurrency=1, burst=False, ready=lambda: None
+    )
+    _configure(broker, options)
+    assert (Conf.SCHEDULER, Conf.SYNC) == (True, False)
+    spawned.send(None)  # in a process that runs tasks
+    assert Conf.SYNC is True
+
+
 def test_delay_from_before_a_move_to_the_orm_broker_runs(ledger, run_burst):
     delay(ledger, "django_q_redis", "a", queue_name="mail")
     Schedule.objects.update(cluster="taskbridge:django_q_orm")
@@ -70,8 +90,10 @@ def test_delay_from_before_a_move_to_the_orm_broker_runs(ledger, run_burst):
 def test_purge_drops_delays_of_its_queues(ledger):
     delay(ledger, "django_q_redis", "a", queue_name="mail")
     delay(ledger, "django_q_redis", "b")
-    assert task_backends["django_q_redis"].purge(["mail"]) == 1
-    assert [schedule.name for schedule in Schedule.objects.all()] == ["default"]
+    backend = task_backends["django_q_redis"]
+    assert backend.purge(["mail"]) == 1
+    [kept] = Schedule.objects.all()
+    assert kept.name == backend.name_in_broker("default")
 
 
 def test_many_rows_of_the_orm_broker_are_inserted_together(ledger):

@@ -6,7 +6,7 @@ import pytest
 from django_q.signals import post_execute
 
 from taskbridge.execution import run
-from taskbridge_django_q.packages import NATIVE_TASK
+from taskbridge_django_q.joining import NATIVE_TASK
 from taskbridge_django_q.sentinel import _Results, _Tasks
 
 DONE = {"success": True, "save": False, "ack_id": None}

@@ -29,7 +29,7 @@ collect_ignore = [] if "TASKBRIDGE_SOAK" in os.environ else ["test_soak.py"]
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test on all queues, unless it has chosen some itself."""
     chosen = metafunc.definition.get_closest_marker("parametrize")
-    if "queue" in metafunc.fixturenames and not (chosen and chosen.args[0] == "queue"):
+    if "queue" in metafunc.fixturenames and not (chosen and "queue" in chosen.args[0]):
         metafunc.parametrize("queue", QUEUES)
 
 

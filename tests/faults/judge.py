@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from taskbridge.models import TaskRecord
+from taskbridge.store import Record
 from taskbridge.testing.ledger import Entry, Ledger
 
 MAX_LOST = 3  # the default of OPTIONS
@@ -31,7 +31,7 @@ def runs_of(ledger: Ledger) -> dict[str, list[Run]]:
 
 
 def judge(
-    records: Iterable[TaskRecord],
+    records: Iterable[Record],
     keys: dict[str, str],
     ledger: Ledger,
     *,
@@ -52,7 +52,7 @@ def judge(
         AssertionError: with all that was seen of the first task that is wrong.
     """
     runs = runs_of(ledger)
-    found = {record.id.hex: record for record in records}
+    found = {record.id: record for record in records}
     assert set(found) == set(keys), "records were lost, or appeared"
     for record_id, key in keys.items():
         _judge_one(found[record_id], runs.get(key, []), forgotten)
@@ -84,7 +84,7 @@ class Figures:
         )
 
 
-def _judge_one(record: TaskRecord, runs: Sequence[Run], forgotten: int) -> None:
+def _judge_one(record: Record, runs: Sequence[Run], forgotten: int) -> None:
     seen = (
         f"{record} attempt={record.attempt} lost={record.lost} errors={record.errors} "
         f"runs={runs}"
@@ -93,7 +93,9 @@ def _judge_one(record: TaskRecord, runs: Sequence[Run], forgotten: int) -> None:
     assert record.attempt == 1 + record.lost, seen
     assert record.lost <= MAX_LOST, seen
     # Fewer: it was killed after the claim, before the first line of the task.
-    assert 1 <= len(runs) <= record.attempt + forgotten, seen
+    # One more: nobody knew that it had begun, and it was given back with its chunk.
+    uncounted = forgotten + bool(record.given_back)
+    assert 1 <= len(runs) <= record.attempt + uncounted, seen
     assert any(run.ended for run in runs), seen
     assert not overlaps(runs), seen
 

@@ -1,9 +1,8 @@
 """One backend, its worker processes, and the tasks that a test gives them."""
 
-import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ from typing import Any
 from taskbridge.backend import Backend
 from taskbridge.compat import TaskResult, task_backends
 from taskbridge.models import TaskRecord
+from taskbridge.store import Record
 from taskbridge.testing.harness import ManageProcess, WorkerProcess, wait_until
 from taskbridge.testing.ledger import Ledger
 
 from . import tasks
+from .hosts import Host
 from .judge import Figures, judge
 
 FINISH_FOR_S = 60
@@ -50,15 +51,18 @@ class Scene:
         alias: str | None = None,
         concurrency: int = 2,
         ready: bool = True,
+        host: Host | None = None,
         **environment: str,
     ) -> WorkerProcess:
         """Start ``manage.py taskbridge worker``, by default until it is ready."""
+        at_host = host.environment if host else {}
         worker = WorkerProcess(
             alias or self.alias,
             *options,
             concurrency=concurrency,
             log=self._new_log(),
-            environment=self.environment | environment,
+            environment={**self.environment, **at_host, **environment},
+            prefix=host.prefix if host else (),
         )
         self._processes.append(worker)
         worker.start()
@@ -76,10 +80,12 @@ class Scene:
         self._processes.append(dispatcher)
         return dispatcher.start()
 
-    def run_script(self, call: str, **environment: str) -> ManageProcess:
-        """Start a process that calls a function of `script`."""
+    def run_script(
+        self, call: str, *, module: str = "script", **environment: str
+    ) -> ManageProcess:
+        """Start a process that calls a function of `script`, or of another module."""
         process = ManageProcess(
-            ["shell", "-c", f"from tests.faults import script; script.{call}"],
+            ["shell", "-c", f"from tests.faults import {module}; {module}.{call}"],
             log=self._new_log(),
             environment=self.environment | environment,
         )
@@ -118,28 +124,40 @@ class Scene:
 
     def enqueue_many(self, count: int, seconds: float) -> None:
         """Enqueue a number of `work` in one go; each takes so long."""
+        self.enqueue_calls(tasks.work, [{"seconds": seconds}] * count)
+
+    def enqueue_calls(
+        self, task: Any, calls: Sequence[Mapping[str, Any]]
+    ) -> list[TaskResult[Any]]:
+        """Enqueue a task in one go, once for each of these keyword arguments."""
         first = len(self.keys)
-        keys = [str(n) for n in range(first, first + count)]
-        chosen = tasks.work.using(backend=self.alias)
-        results = chosen.enqueue_many(
-            [(str(self.ledger.path), key, seconds) for key in keys]
+        keys = [str(n) for n in range(first, first + len(calls))]
+        chosen = task.using(backend=self.alias)
+        results: list[TaskResult[Any]] = chosen.enqueue_many(
+            [
+                {"ledger": str(self.ledger.path), "key": key, **call}
+                for key, call in zip(keys, calls, strict=True)
+            ]
         )
         self.keys.update(zip((result.id for result in results), keys, strict=True))
+        return results
 
-    def records(self) -> list[TaskRecord]:
+    def records(self) -> list[Record]:
         """Return the records of all tasks enqueued here."""
         return self.backend.store.get(list(self.keys))
 
-    def record(self, result: TaskResult[Any]) -> TaskRecord:
+    def record(self, result: TaskResult[Any]) -> Record:
         """Return the record of one task."""
         [record] = self.backend.store.get([result.id])
         return record
 
-    def adopt(self) -> list[TaskRecord]:
+    def adopt(self) -> list[Record]:
         """Take note of the tasks that other processes have enqueued."""
-        records = list(TaskRecord.objects.filter(backend=self.alias))
+        rows = TaskRecord.objects.filter(backend=self.alias)
+        ids = [key.hex for key in rows.values_list("pk", flat=True)]
+        records = self.backend.store.get(ids)
         for record in records:
-            self.keys[record.id.hex] = json.loads(record.arguments)[0][1]
+            self.keys[record.id] = record.arguments.value[0][1]
         return records
 
     def is_finished(self, *aliases: str) -> bool:

@@ -3,6 +3,7 @@
 import os
 import time
 
+from django.core.management import call_command
 from django.db import DatabaseError, close_old_connections
 
 from taskbridge.compat import task_backends
@@ -30,8 +31,18 @@ def enqueue(alias: str, ledger: str, count: int, seconds: float) -> None:
                 break
 
 
+def enqueue_task(alias: str, ledger: str, name: str) -> None:
+    """Enqueue a task of this package that needs no other arguments than a key."""
+    getattr(tasks, name).using(backend=alias).enqueue(ledger, name)
+
+
 def enqueue_and_die(alias: str, ledger: str, key: str) -> None:
     """Enqueue a task, and die when its message is to be pushed."""
     backend = task_backends[alias]
     backend.push = lambda envelopes: os._exit(3)
     tasks.work.using(backend=alias).enqueue(ledger, key, 0)
+
+
+def migrate() -> None:
+    """Make the tables."""
+    call_command("migrate", verbosity=0)

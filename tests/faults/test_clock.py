@@ -47,7 +47,7 @@ def test_wall_clock_that_jumps_makes_nothing_early_or_lost(
         first, second = runs[f"{stage} retried"]
         assert second.started - first.ended >= 1  # its backoff
     for record in scene.records():
-        key = scene.keys[record.id.hex]
+        key = scene.keys[record.id]
         assert record.status == "SUCCESSFUL", key
         assert record.lost == 0, key
         assert len(runs[key]) == record.attempt == (2 if "retried" in key else 1), key

@@ -1,7 +1,6 @@
 """Databases that are away or locked, and rows that cannot be written."""
 
 import contextlib
-import json
 import sqlite3
 import threading
 import time
@@ -18,7 +17,9 @@ from django.db import connection, connections, transaction
 from psycopg.rows import dict_row
 
 from taskbridge.models import TaskRecord
+from taskbridge.store import Json, Record
 from taskbridge.store.database import DatabaseStore
+from taskbridge.store.record import record_of_row
 from taskbridge.testing.harness import ManageProcess, wait_until
 from taskbridge.testing.services import PostgreSQL
 from tests.conftest import started
@@ -128,7 +129,7 @@ def _outage(
         scene.close()
     records = _rows(postgresql)
     # Whether a commit whose answer was lost was one, the client cannot know.
-    keys = {r.id.hex: json.loads(r.arguments)[0][1] for r in records}
+    keys = {r.id: r.arguments.value[0][1] for r in records}
     assert len(accepted) == 150
     assert accepted <= set(keys)
     figures = judge(records, keys, scene.ledger, forgotten=forgotten)
@@ -173,7 +174,7 @@ def test_claim_does_not_wait_for_the_disk_of_postgresql(store: DatabaseStore) ->
     for record_id in ids:
         claim(store, record_id, "worker")
         seen.append(_is_flushed())
-        store.succeed({record_id: "null"}, token="worker")
+        store.succeed({record_id: Json("null")}, token="worker")
         assert _is_flushed()
 
     assert not all(seen)
@@ -201,9 +202,10 @@ def test_claim_of_at_most_once_survives_a_crash_of_postgresql(
     assert one(store, record_id).status == "RUNNING"
 
 
-def _rows(service: PostgreSQL) -> list[TaskRecord]:
+def _rows(service: PostgreSQL) -> list[Record]:
     with psycopg.connect(service.url, row_factory=dict_row) as database:
-        return [TaskRecord(**row) for row in database.execute(f"SELECT * FROM {TABLE}")]
+        rows = database.execute(f"SELECT * FROM {TABLE}")
+        return [record_of_row(row) for row in rows]
 
 
 def sqlite_file() -> str:
@@ -281,7 +283,7 @@ def test_result_that_cannot_be_saved_harms_no_other(scene: Scene) -> None:
     started = scene.ledger.counts("started")
     assert (started["no success"], started["no end"]) == (1, 4)
     assert scene.record(results["no success"]).status == "FAILED"
-    assert "cannot be saved" in scene.record(results["no success"]).errors
+    assert "cannot be saved" in scene.record(results["no success"]).errors.text
     assert scene.record(results["no end"]).lost == 4
     assert scene.record(results["no change"]).status == "SUCCESSFUL"
     assert started["no change"] == scene.record(results["no change"]).attempt == 2

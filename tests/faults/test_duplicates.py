@@ -5,8 +5,8 @@ import signal
 import pytest
 from django.db import transaction
 
-from taskbridge.delivery import seal
-from taskbridge.results import message_of_record
+from taskbridge.message import seal
+from taskbridge.store.record import message_of_record
 from taskbridge.testing.harness import wait_until
 
 from . import tasks

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 AT_LEAST_ONCE = "at least once"
+RATES = [1000.0, 1010.0, 990.0, 1005.0, 995.0]
 
 
 def turn(
@@ -46,6 +47,11 @@ def turns(
         turn(name, {metric: each}, number=number, **other)
         for number, each in enumerate(rounds, start=1)
     ]
+
+
+def rates(name: str, factor: float = 1.0, **other: Any) -> list[dict[str, Any]]:
+    """Return a turn for each of `RATES`, times `factor`."""
+    return turns(name, "rate", [[factor * each] for each in RATES], **other)
 
 
 def document(

@@ -4,6 +4,7 @@ import itertools
 import os
 import queue
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any, cast
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from taskbridge_bench import work
 from taskbridge_bench.contenders import CONTENDERS, Calls, Contender, Lane
 from taskbridge_bench.plan import Block
 from taskbridge_bench.stage import Stage
@@ -94,6 +96,26 @@ class FakeWorkers:
         self.contender = None
 
 
+class Slow:
+    """Ten milliseconds of work; it keeps the largest number that waited."""
+
+    def __init__(self, calls: Calls, workers: FakeWorkers) -> None:
+        self._workers = workers
+        self._done = itertools.count(1)
+        self._ran = 0
+        self.most = 0
+        self.calls = replace(calls, record=self._record)
+
+    def _record(self, round_id: str, key: int, total: int) -> None:
+        self.most = max(self.most, key + 1 - self._ran)
+        self._workers.put(self._run, round_id, key, total)
+
+    def _run(self, round_id: str, key: int, total: int) -> None:
+        time.sleep(0.01)
+        work.record(round_id, key, total)
+        self._ran = next(self._done)
+
+
 class FakeBenchmark:
     """What is left of pytest-benchmark: the place where samples are stored."""
 
@@ -117,6 +139,10 @@ def turn_of(stage: Stage, calls: Calls, lane: Lane = Lane.NATIVE) -> Turn:
     )
     benchmark = cast("BenchmarkFixture", FakeBenchmark())
     return Turn(block, calls, stage, benchmark)
+
+
+def key_of(turn: Turn) -> tuple[str, str]:
+    return turn.contender.profile, turn.contender.name
 
 
 def samples(turn: Turn) -> dict[str, list[float]]:

@@ -3,7 +3,22 @@
 import pytest
 
 from taskbridge.compat import task_backends, task_finished
+from taskbridge.store import database
+from taskbridge.store.session import close_sessions
 from tests.unit import sample_tasks
+
+
+@pytest.fixture(autouse=True)
+def settled(monkeypatch):
+    """Nobody else writes: no test waits a second before an attempt is ended."""
+    monkeypatch.setattr(database, "SETTLE_S", 0)
+
+
+@pytest.fixture(autouse=True)
+def no_session_stays():
+    """A database that is in use cannot be dropped after the tests."""
+    yield
+    close_sessions()
 
 
 @pytest.fixture

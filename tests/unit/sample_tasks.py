@@ -122,3 +122,9 @@ def patient() -> None:
 def very_patient() -> None:
     """Fail, to be retried after ten minutes, which nobody knows before."""
     raise LookupError("no such thing")
+
+
+@taskbridge.task
+def give_up() -> None:
+    """Ask for another attempt, of which there is none."""
+    raise taskbridge.Retry(after=1)

@@ -13,9 +13,19 @@ from datetime import UTC, datetime
 import pytest
 from django.db import transaction
 
+from taskbridge.compat import TaskError
 from taskbridge.identity import new_id
-from tests.unit.store_contract_dispatch import DispatchContract, RaceContract
+from taskbridge.store import Json
+from taskbridge.store.record import NOTHING
+from tests.unit.store_contract_chunks import ChunkContract
+from tests.unit.store_contract_dispatch import (
+    DispatchContract,
+    LockContract,
+    RaceContract,
+)
+from tests.unit.store_contract_pruning import PruningContract
 from tests.unit.store_records import (
+    ERROR,
     FINISHES,
     PAST,
     added,
@@ -46,7 +56,7 @@ class InsertContract:
             pushed_to="0123456789abcdef",
         )
         store.insert([record], None)
-        found = one(store, record.id.hex)
+        found = one(store, record.id)
         assert values(found) == values(record)
         assert found.id == record.id
         assert found.run_after.tzinfo is not None
@@ -69,32 +79,31 @@ class InsertContract:
         ids=["nul", "unicode", "places", "quotes", "surrogate", "big"],
     )
     def test_text_is_kept_as_it_was_given(self, store, text):
-        arguments = json.dumps([[text], {}])
-        value, errors = json.dumps(text), json.dumps([["path.Error", text]])
+        arguments, value = Json.of([[text], {}]), Json.of(text)
+        error = TaskError(exception_class_path="path.Error", traceback=text[:60_000])
         record_id = added(store, arguments=arguments)
         claim(store, record_id, "a")
-        store.retry(record_id, token="a", errors=errors, after_s=0)
+        store.retry(record_id, token="a", errors=[error], after_s=0)
         claim(store, record_id, "b", attempt=1)
         store.succeed({record_id: value}, token="b")
         found = one(store, record_id)
         assert found.arguments == arguments
-        assert (found.errors, found.return_value) == (errors, value)
+        assert (found.task_errors, found.return_value) == ([error], value)
 
     def test_text_that_is_not_escaped_is_kept(self, store):
-        arguments = json.dumps(["日本 \U0001f40d \u2028"], ensure_ascii=False)
+        arguments = Json(json.dumps(["日本 \U0001f40d \u2028"], ensure_ascii=False))
         assert one(store, added(store, arguments=arguments)).arguments == arguments
 
     def test_thousand_records_are_inserted(self, store):
-        records = [new_record(arguments=f"[[{n}],{{}}]") for n in range(1000)]
+        records = [new_record(arguments=Json(f"[[{n}],{{}}]")) for n in range(1000)]
         store.insert(records, None)
         found = {
-            record.id: record.arguments
-            for record in store.get([r.id.hex for r in records])
+            record.id: record.arguments for record in store.get([r.id for r in records])
         }
         assert found == {record.id: record.arguments for record in records}
 
     def test_more_than_one_statement_can_hold_is_inserted(self, store):
-        few = [new_record(arguments="x" * 1_500_000) for _ in range(5)]
+        few = [new_record(arguments=Json("x" * 1_500_000)) for _ in range(5)]
         many = [new_record() for _ in range(2100)]
         store.insert([*few, *many], None)
         assert store.counts() == {"READY": 2105}
@@ -104,7 +113,7 @@ class InsertContract:
         seen = []
 
         def then():
-            seen.extend(race(lambda: store.get([record.id.hex])))
+            seen.extend(race(lambda: store.get([record.id])))
 
         store.insert([record], then)
         assert [[r.id for r in found] for found in seen] == [[record.id]]
@@ -112,14 +121,14 @@ class InsertContract:
     def test_what_fails_afterwards_is_not_a_failure_to_insert(self, store, caplog):
         record = new_record()
         store.insert([record], lambda: 1 / 0)
-        assert store.get([record.id.hex])
+        assert store.get([record.id])
         assert "ZeroDivisionError" in caplog.text
 
     def test_commit_of_the_caller_commits_records(self, store):
         record, calls = new_record(), []
         with transaction.atomic():
-            store.insert([record], lambda: calls.append(store.get([record.id.hex])))
-            assert race(lambda: store.get([record.id.hex])) == [[]]
+            store.insert([record], lambda: calls.append(store.get([record.id])))
+            assert race(lambda: store.get([record.id])) == [[]]
             assert calls == []
         assert [[r.id for r in found] for found in calls] == [[record.id]]
 
@@ -128,7 +137,7 @@ class InsertContract:
         with pytest.raises(LookupError), transaction.atomic():
             store.insert([record], lambda: calls.append(1))
             raise LookupError
-        assert (store.get([record.id.hex]), calls) == ([], [])
+        assert (store.get([record.id]), calls) == ([], [])
 
     def test_rollback_of_a_savepoint_leaves_what_was_outside(self, store):
         calls = []
@@ -138,7 +147,7 @@ class InsertContract:
             with pytest.raises(LookupError), transaction.atomic():
                 store.insert([inner], lambda: calls.append("inner"))
                 raise LookupError
-        found = store.get([outer.id.hex, inner.id.hex])
+        found = store.get([outer.id, inner.id])
         assert ([r.id for r in found], calls) == ([outer.id], ["outer"])
 
 
@@ -154,7 +163,7 @@ class RunContract:
             *("started_at", "last_attempted_at"),
         }
         assert (found.status, found.attempt, found.token) == ("RUNNING", 1, "worker")
-        assert found.worker_ids == '["w"]'
+        assert found.workers == ["w"]
         assert 0 >= seconds_until(found.started_at) > -10
         assert found.started_at == found.last_attempted_at
         assert 20 < seconds_until(found.wake_at) <= 30
@@ -169,14 +178,14 @@ class RunContract:
     @pytest.mark.parametrize("attempt", [0, 2])
     def test_message_of_another_attempt_is_not_claimed(self, store, attempt):
         record_id = claimed(store)
-        store.retry(record_id, token="worker", errors="[]", after_s=0)
+        store.retry(record_id, token="worker", errors=[], after_s=0)
         assert claim(store, record_id, "late", attempt=attempt) == set()
         assert claim(store, record_id, "right", attempt=1) == {record_id}
 
     def test_those_that_can_be_are_claimed_together(self, store):
         mine = {added(store) for _ in range(20)}
         running, finished = claimed(store, "other"), claimed(store, "other")
-        store.succeed({finished: "1"}, token="other")
+        store.succeed({finished: Json("1")}, token="other")
         asked = [*mine, running, finished, new_id()]
         assert claim(store, *asked, "worker") == mine
         assert {r.token for r in store.get(mine)} == {"worker"}
@@ -194,12 +203,12 @@ class RunContract:
 
     def test_claim_made_again_does_not_find_what_has_ended(self, store):
         record_id = claimed(store, "a")
-        store.fail(record_id, token="a", errors="[]")
+        store.fail(record_id, token="a", errors=[])
         assert claim(store, record_id, "a", again=True) == set()
 
     def test_first_start_is_kept(self, store):
         record_id = claimed(store)
-        store.retry(record_id, token="worker", errors="[]", after_s=-1)
+        store.retry(record_id, token="worker", errors=[], after_s=-1)
         first = one(store, record_id)
         claim(store, record_id, "next", attempt=1)
         second = one(store, record_id)
@@ -215,8 +224,8 @@ class RunContract:
 
     def test_lease_of_a_finished_attempt_is_not_extended(self, store):
         done, again = claimed(store), claimed(store)
-        store.succeed({done: "1"}, token="worker")
-        store.retry(again, token="worker", errors="[]", after_s=5)
+        store.succeed({done: Json("1")}, token="worker")
+        store.retry(again, token="worker", errors=[], after_s=5)
         store.extend([done, again], token="worker", lease_s=100)
         assert one(store, done).wake_at is None
         assert seconds_until(one(store, again).wake_at) <= 5
@@ -224,33 +233,34 @@ class RunContract:
     @pytest.mark.parametrize("same", [True, False])
     def test_successes_are_written_together(self, store, same):
         ids = [claimed(store) for _ in range(5)]
-        returned = {key: "1" if same else f'"{key}"' for key in ids}
+        returned = {key: Json.of(1 if same else key) for key in ids}
         assert store.succeed(returned, token="worker") == 5
         for record in store.get(ids):
-            assert record.return_value == returned[record.id.hex]
+            assert record.return_value == returned[record.id]
             assert (record.status, record.wake_at) == ("SUCCESSFUL", None)
             assert 0 >= seconds_until(record.finished_at) > -10
         assert store.look(horizon_s=1000, limit=10) == []
 
     def test_success_of_another_holder_is_refused(self, store):
         mine, other = claimed(store, "a"), claimed(store, "b")
-        assert store.succeed({mine: "1", other: "2", new_id(): "3"}, token="a") == 1
+        returned = dict.fromkeys([mine, other, new_id()], Json("1"))
+        assert store.succeed(returned, token="a") == 1
         found = one(store, other)
-        assert (found.status, found.return_value) == ("RUNNING", None)
+        assert (found.status, found.return_value) == ("RUNNING", NOTHING)
 
     def test_failure_followed_by_another_attempt(self, store):
         record_id = claimed(store)
-        assert store.retry(record_id, token="worker", errors="[1]", after_s=50)
+        assert store.retry(record_id, token="worker", errors=[ERROR], after_s=50)
         found = one(store, record_id)
         assert (found.status, found.attempt, found.pushes) == ("READY", 1, 0)
-        assert (found.errors, found.finished_at) == ("[1]", None)
+        assert (found.task_errors, found.finished_at) == ([ERROR], None)
         assert 40 < seconds_until(found.wake_at) <= 50
 
     def test_last_failure(self, store):
         record_id = claimed(store)
-        assert store.fail(record_id, token="worker", errors="[1]")
+        assert store.fail(record_id, token="worker", errors=[ERROR])
         found = one(store, record_id)
-        assert (found.status, found.errors) == ("FAILED", "[1]")
+        assert (found.status, found.task_errors) == ("FAILED", [ERROR])
         assert found.wake_at is None
         assert 0 >= seconds_until(found.finished_at) > -10
 
@@ -278,7 +288,7 @@ class RunContract:
     @pytest.mark.parametrize("finish", FINISHES)
     def test_late_finish_is_refused(self, store, finish, rerun):
         record_id = claimed(store, lease_s=-1)
-        store.expire(one(store, record_id), errors="[]", rerun=rerun)
+        store.expire(one(store, record_id), errors=[], rerun=rerun)
         before = values(one(store, record_id))
         assert not FINISHES[finish](store, record_id, "worker")
         assert values(one(store, record_id)) == before
@@ -314,14 +324,14 @@ class RunContract:
 
     def _end(self, store, record, chance):
         """Let an attempt be lost, or end, or both in either order; one counts."""
-        key, token = record.id.hex, record.token
+        key, token = record.id, record.token
         last = record.attempt - record.lost >= MAX_ATTEMPTS
         finish = chance.choice(["retry", "succeed", "fail" if last else "retry"])
         if last and finish == "retry":
             finish = "fail"
 
         def lose():
-            return store.expire(record, errors="[]", rerun=record.lost < MAX_LOST)
+            return store.expire(record, errors=[], rerun=record.lost < MAX_LOST)
 
         def end():
             return FINISHES[finish](store, key, token)
@@ -330,5 +340,13 @@ class RunContract:
         assert [bool(step()) for step in steps] == [True, False][: len(steps)]
 
 
-class StoreContract(InsertContract, RunContract, DispatchContract, RaceContract):
+class StoreContract(
+    PruningContract,
+    InsertContract,
+    RunContract,
+    ChunkContract,
+    DispatchContract,
+    LockContract,
+    RaceContract,
+):
     """All of it."""

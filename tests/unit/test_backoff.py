@@ -1,6 +1,7 @@
 """`exponential` and `linear`."""
 
 import pickle
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +23,12 @@ def test_exponential_doubles_up_to_its_cap():
 def test_linear_adds_up_to_its_cap():
     backoff = linear(step=3, cap=8, jitter=0)
     assert [wait(backoff, n) for n in (1, 2, 3, 9)] == [3, 6, 8, 8]
+
+
+def test_times_may_be_timedeltas():
+    minute = timedelta(minutes=1)
+    assert exponential(cap=minute) == exponential(cap=60)
+    assert linear(step=minute, cap=3 * minute) == linear(step=60, cap=180)
 
 
 @given(

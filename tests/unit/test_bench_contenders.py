@@ -97,6 +97,15 @@ def test_importing_contenders_imports_no_library():
     assert not set(LIBRARIES) & set(done.stdout.split())
 
 
+@pytest.mark.parametrize("contender", CONTENDERS, ids=lambda c: f"{c.profile}-{c.name}")
+def test_our_workers_run_at_the_default_of_django_and_no_other(contender):
+    ours = contender.lane is not Lane.NATIVE
+
+    assert contender.environ.get("TASKBRIDGE_BENCH_CONN_MAX_AGE") == (
+        "0" if ours else None
+    )
+
+
 def test_settings_import_no_peer_that_adds_nothing():
     code = (
         "import sys; "

@@ -1,6 +1,5 @@
 """System checks, and errors about settings."""
 
-import re
 import subprocess
 import sys
 import textwrap
@@ -9,9 +8,12 @@ from datetime import timedelta
 import django
 import pytest
 from django.core import checks
+from django.core.management import CommandError, call_command
 
 import taskbridge
-from taskbridge.compat import InvalidTaskBackend, task_backends
+from taskbridge.compat import InvalidTask, InvalidTaskBackend, task_backends
+from taskbridge.features import BEYOND_ADAPTERS, Features, Support
+from taskbridge.testing.memory import MemoryBackend
 from tests.settings import on
 
 FRAMEWORK = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
@@ -53,6 +55,15 @@ def test_unknown_option_is_an_error_with_the_nearest_known(
     assert hint.startswith(f"Did you mean {near!r}?")
 
 
+def test_option_left_over_from_another_backend_is_to_be_dropped(settings):
+    wrong = on("background_tasks", BROKER_URL="redis://localhost/0")
+    [(code, _, hint)] = messages_about(settings, wrong)
+    assert code == "taskbridge.E001"
+    assert hint.startswith(
+        "Drop it, if it is left over from another backend. It knows DELIVERY, PREFIX,"
+    )
+
+
 def test_option_of_wrong_type_is_an_error(settings):
     wrong = on("celery", DELIVERY="native", BROKER_URL=5)
     (code, message, _), *_ = messages_about(settings, wrong)
@@ -73,7 +84,6 @@ def test_option_of_wrong_type_is_an_error(settings):
         ("MAX_LOST", False, "a whole number, at least 0"),
         ("CHUNK", 0, "a whole number, at least 1"),
         ("RETENTION", timedelta(days=-1), "seconds or None, at least 0"),
-        ("STORE", None, "'database' or 'redis'"),
     ],
 )
 def test_option_of_wrong_value_is_an_error(settings, key, value, wanted):
@@ -91,8 +101,6 @@ def test_option_of_wrong_value_is_an_error(settings, key, value, wanted):
         ("MAX_LOST", 0),
         ("RETENTION", None),
         ("RETENTION", timedelta(0)),
-        ("STORE", "database"),
-        ("STORE", "redis"),
     ],
 )
 def test_option_of_least_value_is_taken(settings, key, value):
@@ -100,14 +108,13 @@ def test_option_of_least_value_is_taken(settings, key, value):
     assert messages_about(settings, right) == []
 
 
-def test_store_that_is_not_there_is_refused(settings):
-    wrong = on("celery", BROKER_URL="redis://127.0.0.1:1/0", STORE="Redis")
-    [(code, message, _)] = messages_about(settings, wrong)
-    assert code == "taskbridge.E004"
-    expected = "OPTIONS['STORE'] must be 'database' or 'redis', got 'Redis'."
-    assert expected in message
-    with pytest.raises(InvalidTaskBackend, match=re.escape(expected)):
-        task_backends["default"].store  # noqa: B018
+@pytest.mark.parametrize(
+    ("key", "value"), [("STORE", "redis"), ("STORE", "database"), ("STORE_URL", "")]
+)
+def test_option_that_was_removed_is_refused(settings, key, value):
+    settings.TASKS = {"default": on("celery", **{key: value})}
+    with pytest.raises(InvalidTaskBackend, match=f"OPTIONS\\['{key}'\\] is gone"):
+        task_backends["default"]
 
 
 def test_celery_app_and_url_exclude_each_other(settings):
@@ -144,6 +151,12 @@ def test_delivery_that_is_not_there_is_refused(settings, delivery, message):
             "redis:// or amqp:// URL",
         ),
         ("celery", "", "taskbridge.celery.E002", "redis:// or amqp:// URL"),
+        (
+            "celery",
+            "sentinel://127.0.0.1:1/0",  # without the name of its master
+            "taskbridge.celery.E002",
+            "Redis Sentinel needs a Celery app of yours",
+        ),
         (
             "django_q",
             "amqp://a//",
@@ -234,20 +247,7 @@ def test_library_that_is_missing_is_told_with_its_extra(backend, library, extra,
         blocked=[library],
     )
     assert result.returncode != 0
-    assert f"pip install 'taskbridge[{extra}]'" in result.stderr
-
-
-def test_store_without_its_library_is_told_with_its_extra():
-    options = {"STORE": "redis", "STORE_URL": "redis://127.0.0.1:1/0"}
-    backend = "taskbridge.testing.memory.MemoryBackend"
-    tasks = {"default": {"BACKEND": backend, "OPTIONS": options}}
-    result = check_in_a_new_process(
-        {"INSTALLED_APPS": ["taskbridge"], "TASKS": tasks},
-        blocked=["redis"],
-        then="taskbridge.compat.task_backends['default'].store",
-    )
-    assert result.returncode != 0
-    assert "pip install 'taskbridge[redis]'" in result.stderr
+    assert f"pip install 'django-taskbridge[{extra}]'" in result.stderr
 
 
 @pytest.mark.parametrize(("backend", "library", "extra", "app"), BACKENDS)
@@ -263,7 +263,69 @@ def test_app_that_is_missing_is_a_check_error(backend, library, extra, app):
         f"taskbridge.E002) Backend 'default' ({backend.rpartition('.')[2]}) needs"
     )
     assert (f"{expected} {app!r} in INSTALLED_APPS" in result.stderr) == bool(app)
+    package = backend.partition(".")[0]
+    assert (f"Add {package!r} to INSTALLED_APPS" in result.stderr) == bool(app)
     assert (result.returncode != 0) == bool(app)
+
+
+KEYS = "django.db.models.BigAutoField"
+APPS = ["django.contrib.contenttypes", "taskbridge"]
+
+
+@pytest.mark.parametrize(("backend", "library", "extra", "app"), BACKENDS[1:])
+def test_app_with_an_entry_that_suits_it_better_is_a_warning(
+    backend, library, extra, app
+):
+    package = backend.partition(".")[0]
+    with_settings = {"DEFAULT_AUTO_FIELD": KEYS, "TASKS": {"a": {"BACKEND": backend}}}
+    result = check_in_a_new_process({**with_settings, "INSTALLED_APPS": [*APPS, app]})
+    assert f"{package.removeprefix('taskbridge_')}.W001) Backend 'a'" in result.stderr
+    assert f"HINT: In INSTALLED_APPS, write {package!r} for" in result.stderr
+    result = check_in_a_new_process(
+        {**with_settings, "INSTALLED_APPS": [*APPS, package]}
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_app_whose_settings_the_project_has_is_no_warning():
+    result = check_in_a_new_process(
+        {
+            "DEFAULT_AUTO_FIELD": KEYS,
+            "INSTALLED_APPS": [*APPS, "django_q", "background_task"],
+            "Q_CLUSTER": {"timeout": 60, "retry": 90},
+            "MIGRATION_MODULES": {"background_task": "shop.background_migrations"},
+            "TASKS": {
+                alias: {"BACKEND": backend} for backend, alias, *_ in BACKENDS[1:]
+            },
+        }
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+class Boastful(MemoryBackend):
+    """An adapter that answers for what it does not even hear of."""
+
+    native_features = Features(
+        run_after=Support.NATIVE,
+        priority=Support.NATIVE,
+        recovery=Support.NATIVE,
+        **dict.fromkeys(BEYOND_ADAPTERS, Support.NATIVE),
+    )
+
+
+@pytest.mark.parametrize("delivery", ["durable", "native"])
+def test_answer_beyond_an_adapter_is_an_error_and_not_believed(settings, delivery):
+    found = messages_about(
+        settings,
+        {"BACKEND": f"{__name__}.Boastful", "OPTIONS": {"DELIVERY": delivery}},
+    )
+    assert {code for code, *_ in found} == {"taskbridge.E004"}
+    assert [
+        message.partition(" to ")[2].partition(",")[0] for _, message, _ in found
+    ] == [*BEYOND_ADAPTERS]
+    with pytest.raises(InvalidTask, match="cannot honour timeout=5"):
+        taskbridge.task(timeout=5)(function)
+    assert task_backends["default"].features.recovery is not Support.NO
 
 
 def test_durable_delivery_needs_aware_instants(settings):
@@ -294,3 +356,29 @@ def test_database_that_durable_delivery_cannot_use_is_told(
     }
     [error] = [error for error in checks.run_checks() if error.id == "taskbridge.E006"]
     assert message in error.msg
+
+
+AUTOCOMMIT_OFF = (
+    "the database 'default' has AUTOCOMMIT = False, so nothing that a worker writes"
+)
+
+
+def test_database_without_autocommit_is_told(settings, monkeypatch):
+    from django.db import connection
+
+    monkeypatch.setitem(connection.settings_dict, "AUTOCOMMIT", False)
+    settings.TASKS = {
+        "default": {"BACKEND": "taskbridge.testing.memory.MemoryBackend"},
+    }
+    [error] = [error for error in checks.run_checks() if error.id == "taskbridge.E006"]
+    assert AUTOCOMMIT_OFF in error.msg
+
+
+@pytest.mark.parametrize("command", ["worker", "dispatcher"])
+def test_nothing_starts_on_a_database_without_autocommit(monkeypatch, command):
+    """Nor where the system checks are skipped, as call_command() does."""
+    from django.db import connection
+
+    monkeypatch.setitem(connection.settings_dict, "AUTOCOMMIT", False)
+    with pytest.raises(CommandError, match=AUTOCOMMIT_OFF):
+        call_command("taskbridge", command, backend="durable_default")

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from io import StringIO
 
 import pytest
@@ -62,7 +63,7 @@ def test_status_says_which_broker_does_not_answer(queue, settings):
         call_command("taskbridge", "status", stdout=out, no_color=True)
     assert caught.value.code == 1
     assert (
-        "Backend 'down' (DjangoQBackend): Redis did not take or answer"
+        "Backend 'down' (DjangoQBackend): Redis did not accept or answer"
         in out.getvalue()
     )
     assert "default: 0 waiting" in out.getvalue()
@@ -107,7 +108,7 @@ def test_burst_with_a_broker_that_is_away_ends_at_once(settings):
     settings.TASKS = {
         "default": on("celery", DELIVERY="native", BROKER_URL="redis://127.0.0.1:1/0")
     }
-    with pytest.raises(CommandError, match="the broker did not take or answer it"):
+    with pytest.raises(CommandError, match="the broker did not accept or answer"):
         call_command("taskbridge", "worker", "--burst")
 
 
@@ -156,3 +157,26 @@ def test_app_that_is_a_plain_module_is_passed_over(settings):
 
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.mysql_driver"]
     _import_task_modules()
+
+
+def test_features_lists_installed_adapters_and_what_each_backend_can_do(queue):
+    told = json.loads(output_of("features", "--json"))
+    assert {(each["name"], each["backend"]) for each in told["installed"]} >= {
+        ("background-tasks", "taskbridge_background_tasks.BackgroundTasksBackend"),
+        ("celery", "taskbridge_celery.CeleryBackend"),
+        ("django-q2", "taskbridge_django_q.DjangoQBackend"),
+    }
+    assert {each["problem"] for each in told["installed"]} == {None}
+    assert told["backends"]["default"]["results"] == "no"
+    text = output_of("features")
+    assert "  celery: taskbridge_celery.CeleryBackend (django-taskbridge)\n" in text
+    assert "default: MemoryBackend, native delivery\n  run after: native\n" in text
+
+
+def test_features_says_why_an_installed_adapter_cannot_be_used(queue, monkeypatch):
+    gone = EntryPoint("gone", "no_such_adapter:Backend", "taskbridge.backends")
+    monkeypatch.setattr(
+        "taskbridge.management.installed.entry_points", lambda group: [gone]
+    )
+    expected = "  gone: no_such_adapter.Backend (?)\n    ModuleNotFoundError: No module"
+    assert expected in output_of("features")

@@ -323,8 +323,9 @@ def test_demo_interrupted_leaves_no_process(project, number):
         )
         process.send_signal(number)
         output, _ = process.communicate(timeout=DEMO_DEADLINE_S)
-        left = session_members(process.pid)
-    assert (process.returncode, left) == (130, [])
+        # One that was killed is there for another moment.
+        wait_until(lambda: not session_members(process.pid), "no process is left")
+    assert process.returncode == 130
     assert output.endswith(
         "Stopped. What has not been run waits for the next worker.\n"
     )

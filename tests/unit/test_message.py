@@ -70,13 +70,15 @@ def test_old_secret_key_is_honoured_as_a_fallback(settings):
     ["no JSON", "[]", "5", "{}", '{"v":1}', '{"v":1,"unknown":2}', "[" * 100_000],
 )
 def test_signed_message_of_no_form_of_ours_is_refused(payload):
-    with pytest.raises(InvalidMessage, match="signed, but of no form of ours"):
+    with pytest.raises(InvalidMessage, match="signed, but its form is unknown"):
         verify(Signer(salt=SALT).sign(payload))
 
 
 def test_message_of_another_version_is_refused():
-    with pytest.raises(InvalidMessage, match="of version 2, and this release reads 1"):
-        verify(Signer(salt=SALT).sign('{"v":2}'))
+    with pytest.raises(
+        InvalidMessage, match="version 3; this release reads versions 1"
+    ):
+        verify(Signer(salt=SALT).sign('{"v":3}'))
 
 
 def test_message_that_is_no_unicode_is_refused():

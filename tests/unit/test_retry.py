@@ -1,6 +1,7 @@
 """The one decision about a failed attempt: a pure function."""
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -8,21 +9,10 @@ from hypothesis import strategies as st
 
 from taskbridge import Retry, exponential, linear
 from taskbridge.compat import TaskResult, TaskResultStatus
-from taskbridge.retry import decide, longest_delay
+from taskbridge.policy import Policy, decide, longest_delay, policy_of
 from tests.unit import sample_tasks
 
-
-class Policy:
-    """What `decide` reads of a Task."""
-
-    module_path = "app.tasks.work"
-
-    def __init__(self, **options):
-        self.max_attempts = 3
-        self.backoff = 1
-        self.retry_on = (Exception,)
-        self.discard_on = ()
-        self.__dict__.update(options)
+policy_with = partial(Policy, max_attempts=3, backoff=1)
 
 
 def result_after(attempts, task=sample_tasks.add):
@@ -58,7 +48,7 @@ backoffs = (
 )
 policies = st.builds(
     Policy,
-    max_attempts=st.integers(1, 50),
+    max_attempts=st.none() | st.integers(1, 50),
     backoff=backoffs,
     retry_on=types,
     discard_on=types,
@@ -68,7 +58,7 @@ policies = st.builds(
 @given(policies, exceptions, st.integers(1, 60))
 def test_attempts_are_bounded_and_delays_are_seconds(policy, exception, attempts):
     delay = decide(policy, exception, result_after(attempts))
-    if attempts >= policy.max_attempts:
+    if policy.max_attempts is not None and attempts >= policy.max_attempts:
         assert delay is None
     assert delay is None or 0 <= delay < float("inf")
 
@@ -85,7 +75,8 @@ def test_discard_wins_and_only_what_is_named_is_retried(policy, exception, attem
 @given(policies, seconds, st.integers(1, 60))
 def test_retry_says_when_itself(policy, after, attempts):
     delay = decide(policy, Retry(after=after), result_after(attempts))
-    is_last = attempts >= policy.max_attempts
+    limit = policy.max_attempts
+    is_last = limit is not None and attempts >= limit
     assert delay == (
         None if is_last or isinstance(Retry(), policy.discard_on) else after
     )
@@ -100,27 +91,33 @@ def test_retry_says_when_itself(policy, after, attempts):
         (linear(step=4, cap=10, jitter=0), [4, 8, 10]),
         (lambda exc, result: result.attempts * 2, [2, 4, 6]),
         (lambda exc, result: None, [None, None, None]),
+        (lambda exc, result: timedelta(minutes=result.attempts), [60, 120, 180]),
     ],
 )
 def test_backoff_has_every_form(backoff, delays):
-    policy = Policy(backoff=backoff, max_attempts=9)
+    policy = policy_with(backoff=backoff, max_attempts=9)
     found = [decide(policy, ValueError(), result_after(n)) for n in (1, 2, 3)]
     assert found == delays
 
 
+def test_policy_without_a_limit_never_ends():
+    policy = policy_with(max_attempts=None)
+    assert decide(policy, ValueError(), result_after(1_000_000)) == 1
+
+
 def test_backoff_sees_the_exception():
-    policy = Policy(backoff=lambda exc, result: 60 if "busy" in str(exc) else 1)
+    policy = policy_with(backoff=lambda exc, result: 60 if "busy" in str(exc) else 1)
     assert decide(policy, OSError("busy"), result_after(1)) == 60
     assert decide(policy, OSError("away"), result_after(1)) == 1
 
 
 def test_retry_without_time_follows_the_backoff():
-    assert decide(Policy(backoff=9), Retry(), result_after(1)) == 9
+    assert decide(policy_with(backoff=9), Retry(), result_after(1)) == 9
 
 
 @pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf"), "soon", True])
 def test_backoff_that_returns_no_seconds_is_an_error(wrong):
-    policy = Policy(backoff=lambda exc, result: wrong)
+    policy = policy_with(backoff=lambda exc, result: wrong)
     with pytest.raises(
         ValueError,
         match=r"backoff of task 'tests.unit.sample_tasks.add' must be seconds",
@@ -139,7 +136,7 @@ def test_retry_takes_a_timedelta():
 
 
 def test_plain_django_task_is_never_retried():
-    assert decide(sample_tasks.plain, ValueError(), result_after(1)) is None
+    assert decide(policy_of(sample_tasks.plain), ValueError(), result_after(1)) is None
 
 
 @pytest.mark.parametrize(

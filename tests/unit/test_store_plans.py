@@ -4,6 +4,8 @@ No statement of a task's way, nor of a dispatcher, may read the whole table: fin
 records are kept for days, and are many.
 """
 
+import itertools
+import re
 import secrets
 
 import dj_database_url
@@ -15,12 +17,12 @@ from taskbridge.models import TaskRecord
 from taskbridge.store.database import DatabaseStore
 from taskbridge.testing.services import PostgreSQL
 from tests.conftest import started
-from tests.unit.store_records import new_record
+from tests.unit.store_statements import DAY_S, calls, prune
 
 FINISHED = 1_000_000
 WAITING = 100_000
-DAY_S = 86_400
 SECONDS_APART = 40 * DAY_S / (FINISHED + WAITING)
+STATEMENTS = calls(500)
 TABLE = TaskRecord._meta.db_table
 
 # Spread over 40 days; every tenth has failed. Ids are ordered as those of new_id().
@@ -85,78 +87,6 @@ def store(database, monkeypatch):
         transaction.set_rollback(True, using=database)
 
 
-def due_ids(store, limit):
-    due = store.look(horizon_s=DAY_S, limit=limit)
-    assert len(due) == limit
-    return [each.id for each in due]
-
-
-def claim(store, count, attempt=0):
-    store.claim(
-        due_ids(store, count),
-        attempt=attempt,
-        worker_ids="[]",
-        token="token",
-        lease_s=5,
-        again=True,
-    )
-
-
-def finish(name):
-    def call(store):
-        key = due_ids(store, 1)[0]
-        getattr(store, name)(
-            key,
-            token="token",
-            errors="[]",
-            **({"after_s": 1} if name == "retry" else {}),
-        )
-
-    return call
-
-
-def take(store, count):
-    store.take(due_ids(store, count), token="t", again_s=5, pushed_to="here")
-
-
-def prune(successful_days, failed_days):
-    def call(store):
-        days = (successful_days, failed_days)
-        successful_s, failed_s = (None if d is None else d * DAY_S for d in days)
-        store.prune(successful_s=successful_s, failed_s=failed_s, limit=1000)
-
-    return call
-
-
-STATEMENTS = {
-    "insert": lambda s: s.insert([new_record() for _ in range(1000)], None),
-    "look": lambda s: s.look(horizon_s=0.5, limit=500),
-    "look-far": lambda s: s.look(horizon_s=DAY_S, limit=500),
-    "take-one": lambda s: take(s, 1),
-    "take-500": lambda s: take(s, 500),
-    "put_back": lambda s: s.put_back(due_ids(s, 500), token="token", after_s=1),
-    "claim-one": lambda s: claim(s, 1),
-    "claim-500": lambda s: claim(s, 500),
-    "claim-again": lambda s: claim(s, 500, attempt=9),
-    "extend": lambda s: s.extend(due_ids(s, 500), token="token", lease_s=5),
-    "succeed": lambda s: s.succeed(
-        {key: key for key in due_ids(s, 500)}, token="token"
-    ),
-    "retry": finish("retry"),
-    "fail": finish("fail"),
-    "expire": lambda s: s.expire(s.get(due_ids(s, 1))[0], errors="[]", rerun=True),
-    "redirect-none": lambda s: s.redirect("here"),
-    "redirect-all": lambda s: s.redirect("there"),
-    "get": lambda s: s.get(due_ids(s, 500)),
-    "prune-default": prune(7, 30),
-    "prune-nothing": prune(50, 50),
-    "prune-failed": prune(None, 30),
-    "prune-no-failed": prune(None, 45),
-    "prune-successful": prune(7, None),
-    "prune-everything": prune(0, 0),
-}
-
-
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_no_statement_reads_the_whole_table(store, name):
     scans = plans(store, STATEMENTS[name])
@@ -164,29 +94,79 @@ def test_no_statement_reads_the_whole_table(store, name):
     assert ("Seq Scan", TABLE) not in scans
 
 
+@pytest.mark.parametrize("name", sorted({*STATEMENTS} - {"insert", "redirect-all"}))
+def test_no_prepared_statement_reads_the_whole_table(store, name):
+    """Sessions prepare them, and the plan is then the same for all parameters."""
+    execute("plans", "SET LOCAL plan_cache_mode = force_generic_plan")
+    scans = plans(store, STATEMENTS[name], explain=explain_prepared)
+    assert any("Index" in node for node, _ in scans)
+    assert ("Seq Scan", TABLE) not in scans
+
+
 def test_reading_the_whole_table_would_be_noticed(store):
-    """As counts() does, which says so."""
-    assert ("Seq Scan", TABLE) in plans(store, DatabaseStore.counts)
+    def read_all(store):
+        list(store._rows().filter(priority=0).values_list("task"))
+
+    assert ("Seq Scan", TABLE) in plans(store, read_all)
 
 
-def plans(store, call):
-    """Return the nodes of the plans of what a call executes."""
-    seen = []
+@pytest.mark.parametrize("days", [(7, 30), (50, 50), (7, 45), (0, 0)])
+def test_pruning_reads_no_record_that_it_keeps(store, days):
+    """It comes by every minute, and failed records are kept for long."""
+    call, seen = prune(*days), []
 
     def see(run, sql, parameters, many, context):
-        seen.append((sql, parameters))
+        if "MAX(finished_at)" in sql:
+            seen.append(explained(f"ANALYZE, FORMAT JSON) {sql}", parameters))
         return run(sql, parameters, many, context)
 
     with connections["plans"].execute_wrapper(see):
         call(store)
+    assert seen
+    for nodes in seen:
+        [scan] = [node for node in nodes if "Index Name" in node]
+        assert scan["Index Name"] == "taskbridge_ended"
+        assert scan.get("Rows Removed by Filter", 0) == 0
+        assert scan["Actual Rows"] <= 1001  # it ends with the batch
+
+
+def plans(store, call, explain=None):
+    """Return the nodes of the plans of what a call executes."""
+    seen = []
+
+    def see(run, sql, parameters, many, context):
+        if "SAVEPOINT" not in sql:
+            seen.append((sql, parameters))
+        return run(sql, parameters, many, context)
+
+    with connections["plans"].execute_wrapper(see):
+        call(store)
+    explain = explain or explain_once
     return [node for sql, parameters in seen for node in explain(sql, parameters)]
 
 
-def explain(sql, parameters):
+def explain_prepared(sql, parameters):
+    numbers = (f"${n}" for n in itertools.count(1))
+    prepared = re.sub("%s", lambda _: next(numbers), sql)
+    with connections["plans"].connection.cursor() as cursor:
+        cursor.execute(f"PREPARE explained AS {prepared}".encode())
+    try:
+        values = ", ".join(["%s"] * len(parameters))
+        return explain_once(f"EXECUTE explained ({values})", parameters)
+    finally:
+        execute("plans", "DEALLOCATE explained")
+
+
+def explain_once(sql, parameters):
     """Return the nodes of the plan, each with the table that it reads."""
-    with connections["plans"].cursor() as cursor:
-        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", parameters)
+    nodes = explained(f"FORMAT JSON) {sql}", parameters)
+    return [(node["Node Type"], node.get("Relation Name")) for node in nodes]
+
+
+def explained(what, parameters):
+    with connections["plans"].connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN ({what}", parameters)
         nodes = [cursor.fetchone()[0][0]["Plan"]]
     for node in nodes:
         nodes.extend(node.get("Plans", ()))
-    return [(node["Node Type"], node.get("Relation Name")) for node in nodes]
+    return nodes

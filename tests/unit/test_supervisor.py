@@ -26,7 +26,7 @@ settings.configure(
 django.setup()
 from django.core.management import call_command
 from taskbridge import worker
-worker.RESTART_PAUSES_S = (0.1,)
+worker.roles.RESTART_PAUSES_S = (0.1,)
 """
 
 
@@ -35,7 +35,7 @@ def start(tmp_path):
     """Start a supervisor of the stub; nothing of it is left at the end."""
     started = []
 
-    def start(stub, *options, before=""):
+    def start(stub, *options, before="", **environment):
         log = (tmp_path / "log").open("w")
         call = f"call_command('taskbridge', 'worker', *{options!r})"
         process = subprocess.Popen(
@@ -46,6 +46,7 @@ def start(tmp_path):
             env={
                 **os.environ,
                 "STUB": stub,
+                **environment,
                 "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             },
             stdout=log,
@@ -78,6 +79,15 @@ def test_stop_signal_ends_the_worker_with_status_0(start, output, number):
     assert session_members(process.pid) == []
 
 
+def test_stop_signals_within_a_second_are_one(start, output):
+    process = start("finish")
+    wait_until(lambda: "waiting" in output(), "the worker waits for a signal")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+    assert process.wait(20) == 0
+    assert "is killed" not in output()
+
+
 def test_stop_signal_just_before_the_fork_is_not_lost(start):
     before = """
 real_fork = os.fork
@@ -91,7 +101,7 @@ os.fork = fork
 
 
 def test_stop_signal_in_the_pause_before_a_restart_ends_it(start, output):
-    process = start("fail", before="worker.RESTART_PAUSES_S = (600,)")
+    process = start("fail", before="worker.roles.RESTART_PAUSES_S = (600,)")
     wait_until(lambda: "started again in 600 s" in output(), "it pauses")
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
@@ -136,6 +146,55 @@ threading.Thread(target=time.sleep, args=(60,), daemon=True, name="early").start
 """
     assert start("return", "--burst", before=before).wait(20) == 0
     assert "Threads run before the worker forks (early)" in output()
+
+
+QUICK_WATCH = """
+worker.watch.LOOK_EVERY_S = 0.1
+worker.watch.LOOKS = 3
+worker.watch.IDLE_FOR_S = 0.2
+"""
+DEAF = "has taken nothing for"
+
+
+@pytest.mark.parametrize("stub", ["sleep", "ignore"])
+def test_worker_that_takes_nothing_though_it_could_is_started_anew(start, output, stub):
+    start(stub, before=QUICK_WATCH, HAS_DUE="yes")
+    wait_until(lambda: output().count("worker ready") == 3, "it was started anew twice")
+    assert output().count(DEAF) >= 2
+    assert "has taken nothing for 0 s, although its queues have something" in output()
+
+
+@pytest.mark.parametrize(
+    ("stub", "has_due"), [("sleep", "no"), ("sleep", "unknown"), ("busy", "yes")]
+)
+def test_worker_without_room_or_messages_is_left_alone(start, output, stub, has_due):
+    """After as many looks as would have found a deaf one."""
+    before = f"""{QUICK_WATCH}
+from tests.unit.stub_backend import StubBackend
+worker.watch.IDLE_FOR_S = 60
+looks = 0
+step = worker.watch.Watch.step
+def count(self, *args):
+    global looks
+    step(self, *args)
+    looks += 1
+    if looks == 15:
+        os.write(1, b"enough looks")
+worker.watch.Watch.step = count
+"""
+    start(stub, "--concurrency", "1", before=before, HAS_DUE=has_due)
+    wait_until(lambda: "enough looks" in output(), "it was looked at often")
+    assert DEAF not in output()
+
+
+def test_deaf_worker_is_killed_only_when_its_task_has_ended(start, output, tmp_path):
+    end = tmp_path / "end"
+    start("ignore-and-run", before=QUICK_WATCH, HAS_DUE="yes", END=str(end))
+    wait_until(lambda: DEAF in output(), "it is known to be deaf")
+    assert output().count("worker ready") == 1
+    end.touch()
+    wait_until(lambda: output().count("worker ready") == 2, "it was started anew")
+    assert "the task has ended" in output()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells of a parent's death")

@@ -49,11 +49,11 @@ def test_plain_django_task_becomes_a_bridge_task():
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("priority", 101, "a whole number from -100 to 100"),
-        ("priority", -101, "a whole number from -100 to 100"),
-        ("priority", 1.5, "a whole number from -100 to 100"),
-        ("priority", True, "a whole number from -100 to 100"),
-        ("priority", "high", "a whole number from -100 to 100"),
+        ("priority", 101, "a whole number between -100 and 100. Got"),
+        ("priority", -101, "a whole number between -100 and 100. Got"),
+        ("priority", 1.5, "a whole number between -100 and 100. Got"),
+        ("priority", True, "a whole number between -100 and 100. Got"),
+        ("priority", "high", "a whole number between -100 and 100. Got"),
         ("queue_name", "", "the name of a queue"),
         ("queue_name", 5, "the name of a queue"),
         ("max_attempts", 0, "a whole number of at least 1"),
@@ -61,6 +61,7 @@ def test_plain_django_task_becomes_a_bridge_task():
         ("max_attempts", True, "a whole number of at least 1"),
         ("backoff", -1, "seconds of at least 0"),
         ("backoff", "1", "seconds of at least 0"),
+        ("backoff", timedelta(seconds=-1), "seconds of at least 0"),
         ("backoff", [], "a non-empty sequence"),
         ("backoff", [1, -1], "seconds of at least 0"),
         ("backoff", float("nan"), "seconds of at least 0"),
@@ -111,6 +112,18 @@ def test_policy_without_effect_is_accepted():
     assert (task.backoff, task.retry_on) == ((1, 2), (KeyError,))
     assert task.discard_on == (OSError,)
     hash(task)
+
+
+@pytest.mark.parametrize(
+    ("backoff", "seconds"),
+    [
+        (timedelta(minutes=1), 60),
+        ([timedelta(minutes=1), 90, timedelta(hours=1)], (60, 90, 3600)),
+    ],
+)
+def test_backoff_of_timedeltas_is_kept_in_seconds(backoff, seconds):
+    task = taskbridge.task(backoff=backoff, max_attempts=None)(function)
+    assert (task.backoff, task.max_attempts) == (seconds, None)
 
 
 def test_function_that_no_worker_finds_is_refused_at_enqueue(queue):

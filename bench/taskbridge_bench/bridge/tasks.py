@@ -7,7 +7,7 @@ from taskbridge_bench import work
 from taskbridge_bench.policies import POLICIES
 
 DURABLE = "durable_celery"
-"""Any alias of durable delivery: native delivery refuses tasks that are retried."""
+"""Any alias of durable delivery, the lane in which retries are measured."""
 
 
 @task

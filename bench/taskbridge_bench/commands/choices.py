@@ -42,8 +42,8 @@ def check(partial: Partial, head: Head, plan: Plan) -> None:
     if differences:
         unlike = "; ".join(dict.fromkeys(differences))
         raise Refusal(
-            f"The run of {partial.source} cannot be gone on with, since its numbers "
-            f"would not compare with new ones: {unlike}. "
+            f"The run of {partial.source} cannot be resumed, since its numbers could "
+            f"not be compared with new ones: {unlike}. "
             f"Report what it has, or run from the start."
         )
 
@@ -76,7 +76,7 @@ def choose(options: argparse.Namespace, partial: Partial | None) -> dict[str, An
     if differing:
         raise Refusal(
             f"The run of {partial.source} had other options: {'; '.join(differing)}. "
-            f"Leave them away to go on with it."
+            f"Leave them out to resume it."
         )
     return {**before, **{name: file for name, file in places.items() if file}}
 
@@ -141,7 +141,7 @@ def plan_of(
 
 
 def missing_of(plan: Plan, servers: Servers) -> dict[str, str]:
-    """Return who of a plan cannot be measured here, and why."""
+    """Return which contenders of a plan cannot be measured here, and why."""
     names = {block.contender.name: block.contender for block in plan.blocks}
     return left_out([c for c in names.values() if not c.control_of], servers)
 

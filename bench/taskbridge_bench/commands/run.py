@@ -140,13 +140,13 @@ def _finishing(progress: Progress) -> Iterator[None]:
 def _nothing(head: Head) -> str:
     reasons = "".join(f"\n  {name}: {why}" for name, why in head.left_out.items())
     return (
-        f"There is nothing to measure: no contender that was asked for can be measured "
-        f"here in a scenario that was asked for.{reasons}"
+        f"There is nothing to measure: none of the chosen contenders can be measured "
+        f"here in any of the chosen scenarios.{reasons}"
     )
 
 
 def _tell(outcome: Outcome, head: Head, interrupts: Interrupts) -> int:
-    """Print the report, and where all is; return the exit status."""
+    """Print the report, and where everything is stored; return the exit status."""
     console = messages()
     file = outcome.file
     if file is None:
@@ -161,7 +161,7 @@ def _tell(outcome: Outcome, head: Head, interrupts: Interrupts) -> int:
     console.print(f"Stored in {file}")
     if unfinished := about["unfinished"]:
         console.print(
-            f"{len(unfinished)} blocks are missing. Go on with it: "
+            f"{len(unfinished)} blocks are missing. To measure them: "
             f"taskbridge-bench run --resume {shlex.quote(str(file))}"
         )
     if interrupts.signal:

@@ -1,4 +1,4 @@
-"""``taskbridge-bench list``: who is compared in what, and who cannot be here."""
+"""``taskbridge-bench list``: what is compared, and what is left out on this machine."""
 
 import argparse
 
@@ -17,7 +17,7 @@ from .consoles import output
 
 
 def show_all(options: argparse.Namespace) -> int:
-    """Print it, and return the exit status; servers are started to see if they do."""
+    """Print it, and return the exit status; servers are started to see if they work."""
     console = output()
     console.rule("Contenders")
     print_contenders(console)

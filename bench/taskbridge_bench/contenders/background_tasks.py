@@ -60,7 +60,7 @@ CONTENDERS: tuple[Contender, ...] = tuple(
             schedules=_RUN_AT,
             recovery=_RECOVERY,
             prefetch="none claimed; the keys of 500 rows are read ahead for each slot",
-            poll="0.2 s",
+            poll="0.2 s; new rows wake it sooner",
             poll_s=0.2,
             **_FACTS,
         ),

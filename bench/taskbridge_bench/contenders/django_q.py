@@ -82,8 +82,7 @@ def _taskbridge(library: str, profile: Profile) -> tuple[Contender, ...]:
             if orm
             else _ACKNOWLEDGES[library]
         ),
-        prefetch=f"queue_limit {SLOTS}"
-        + ", bulk 1; the keys of 50 rows are read ahead" * orm,
+        prefetch=f"queue_limit {SLOTS}" + "; rows are read ahead" * orm,
         schedules="a row that is locked until then" if orm else _SCHEDULE,
         recovery=f"RETRY is {RECOVERY_S} s, not 3600 s" * orm,
         **_BROKERS[library],

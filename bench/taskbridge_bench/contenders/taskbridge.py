@@ -9,10 +9,12 @@ LEASE_S = 30
 """Of durable delivery, its default."""
 CHUNK = 100
 """OPTIONS["CHUNK"] of the contenders that have it in their name."""
+USUAL_CONNECTIONS = {"TASKBRIDGE_BENCH_CONN_MAX_AGE": "0"}
+"""Django's default, which its workers have to make the best of."""
 _CANNOT: dict[Lane, dict[str, str]] = {
     Lane.BRIDGE: {
-        "retries": "native delivery refuses a task with max_attempts > 1; "
-        "durable delivery retries it",
+        "retries": "not measured: native delivery retries by the library's own "
+        "scheduler; the lane durable shows TaskBridge's",
         "periodic": "TaskBridge has no periodic tasks yet",
     },
     Lane.DURABLE: {"periodic": "TaskBridge has no periodic tasks yet"},
@@ -26,6 +28,7 @@ def lanes(
     guarantee: Guarantee,
     acknowledges: str,
     schedules: str,
+    prefetch: str,
     recovery: str = "",
     returns: str = "",
     **facts: Any,
@@ -37,6 +40,7 @@ def lanes(
         profile: both profiles have the same settings; "equal" sets the slots.
         guarantee: of native delivery.
         acknowledges: in native delivery.
+        prefetch: as in `Contender`; durable delivery joins what it takes.
         schedules: who keeps what is due later in native delivery.
         recovery: as in `Contender`, in native delivery.
         returns: as in `Contender`, in native delivery.
@@ -54,13 +58,16 @@ def lanes(
             recovery=recovery,
             returns=returns,
             results="none",
+            prefetch=prefetch,
             **facts,
         ),
-        durable(library, f"durable_{library}", profile, **facts),
+        durable(library, f"durable_{library}", profile, prefetch=prefetch, **facts),
     )
 
 
-def durable(library: str, alias: str, profile: Profile, **facts: Any) -> Contender:
+def durable(
+    library: str, alias: str, profile: Profile, *, prefetch: str, **facts: Any
+) -> Contender:
     """Return the lane durable on the backend of an alias in TASKS."""
     return _lane(
         Lane.DURABLE,
@@ -75,6 +82,7 @@ def durable(library: str, alias: str, profile: Profile, **facts: Any) -> Contend
         schedules="the record; a dispatcher sleeps until it is due, 0.5 s at most",
         results="a record of each task",
         recovery=f"LEASE and REDELIVER are {RECOVERY_S} s, not {LEASE_S} s",
+        prefetch=f"{prefetch}; quick tasks that wait are joined into chunks",
         **facts,
     )
 
@@ -94,6 +102,7 @@ def _lane(
         slots=SLOTS if is_equal else os.cpu_count() or 1,
         calls_path=f"taskbridge_bench.bridge.calls:{lane}",
         calls_arguments=(alias,),
+        environ=USUAL_CONNECTIONS,
         cannot=_CANNOT[lane] if facts.get("servers") else _CANNOT[lane] | NO_BROKER,
         **facts,
     )

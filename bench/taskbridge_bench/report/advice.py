@@ -1,8 +1,8 @@
-"""What to take for what: computed from results, one profile and setting at a time.
+"""What to choose for which need, computed for one profile and setting at a time.
 
-A need names a scenario's metric. Who is best there is taken, together with all who
-cannot be told from it. Only who promises at least once is asked, but where a loss is
-bearable: there everybody is.
+A need names a scenario's metric. The contender that is best there is chosen, and with
+it all that cannot be told apart from it. Only contenders that promise at least once are
+considered, except where a loss is bearable: there all are.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ class Advice:
     take: Sequence[str]
     """The best contender first, then all that cannot be told from it."""
     instead: str = ""
-    """Said where nobody is taken."""
+    """What is said if no contender is chosen."""
     numbers: Sequence[str]
     """Of each that is taken, with interval; the unit is in `showed`."""
     showed: Sequence[str]
@@ -35,7 +35,7 @@ class Advice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """What somebody may look for."""
+    """What a reader may need."""
 
     need: str
     scenarios: Sequence[str]
@@ -45,7 +45,7 @@ class Need:
     flawless: Sequence[str] = ()
     """Metrics that must be zero in each replicate."""
     only: Callable[[Mapping[str, Any]], bool] = lambda _: True
-    """Whether a contender of this description is asked at all."""
+    """Whether a contender of this description is considered at all."""
     caveat: str = ""
 
 
@@ -278,7 +278,7 @@ def _caveats(
 
 
 def _conditions(results: Results, block: Block, best: Sequence[Cell]) -> Iterable[str]:
-    """Yield what must be known of those that are taken."""
+    """Yield what a reader must know about those that are chosen."""
     for cell in best:
         description = _description(results, block, cell.contender)
         servers = description.get("servers") or ()
@@ -294,7 +294,7 @@ def _conditions(results: Results, block: Block, best: Sequence[Cell]) -> Iterabl
 
 
 def _later(results: Results, block: Block, rows: Sequence[Row]) -> Iterable[str]:
-    """Yield who cannot be taken, and has not lost anything either."""
+    """Yield those whose tasks are not lost, but come back later."""
     for row in rows:
         if "late" in row.cells and any(row.cells["late"].replicates):
             returns = _description(results, block, row.contender).get("returns")

@@ -26,7 +26,7 @@ _SETTINGS = (
     "servers",
     "environ",
 )
-"""What a description says of a contender, beside its worker commands."""
+"""What a description says about a contender, besides its worker commands."""
 
 
 def partial(results: Results) -> str | None:

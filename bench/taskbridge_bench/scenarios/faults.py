@@ -10,8 +10,8 @@ import redis
 from taskbridge_bench.databases import RedisDatabase, redis_url
 from taskbridge_bench.turn import Turn
 
-RABBITMQ_QUEUES = ("celery", "default", "taskbridge_bench")
-"""What contenders may call their queue: Celery's default, Django's, a peer's."""
+RABBITMQ_QUEUES = ("celery", "bench:default", "taskbridge_bench")
+"""What contenders may call their queue: Celery's default, TaskBridge's, a peer's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

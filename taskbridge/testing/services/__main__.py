@@ -31,8 +31,8 @@ SERVICES: Mapping[str, type[Service]] = {
 GRACE_S = 30.0
 """How long the command may take to end after a signal, before it is killed."""
 
-# The statuses with which env, nohup and timeout (GNU coreutils) tell their own failures
-# from those of the command.
+# The statuses by which env, nohup and timeout (GNU coreutils) distinguish their own
+# failures from those of the command.
 OWN_FAILURE = 125
 CANNOT_EXECUTE = 126
 NOT_FOUND = 127
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str]) -> int:
             last database named also in DATABASE_URL.
 
     Returns:
-        The exit status of the command; 125 if a service cannot be had.
+        The exit status of the command; 125 if a service is not available.
     """
     parser = argparse.ArgumentParser(
         prog="python -m taskbridge.testing.services",

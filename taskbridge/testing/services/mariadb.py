@@ -15,10 +15,20 @@ from .service import HOST, Service, ServiceUnavailable, connect
 DATABASE = "taskbridge"
 # The fifth byte the server sends: a greeting of protocol 10, or an error.
 GREETING, ERROR = b"\x0a", b"\xff"
+# A line is a statement.
+INITIALISE = """\
+CREATE DATABASE IF NOT EXISTS {database};
+DELETE FROM mysql.global_priv WHERE User = '';
+FLUSH PRIVILEGES;
+CREATE OR REPLACE USER root@'127.0.0.1' IDENTIFIED BY '{password}';
+GRANT ALL ON *.* TO root@'127.0.0.1' WITH GRANT OPTION;
+DELETE FROM mysql.global_priv WHERE User = 'root' AND Host <> '127.0.0.1';
+FLUSH PRIVILEGES;
+"""
 
 
 class MariaDB(Service):
-    """A MariaDB server whose root needs no password, with an empty database.
+    """A MariaDB server with an empty database.
 
     Committed data survive `stop` and `kill`, durable or not.
 
@@ -29,7 +39,7 @@ class MariaDB(Service):
 
     name = "MariaDB"
     variable = "TASKBRIDGE_TEST_MARIADB_URL"
-    url_format = f"mysql://root@{HOST}:{{port}}/{DATABASE}"
+    url_format = f"mysql://root:{{password}}@{HOST}:{{port}}/{DATABASE}"
     start_timeout_s = 60.0
 
     folders: ClassVar[tuple[str, ...]] = (
@@ -65,9 +75,12 @@ class MariaDB(Service):
         )
 
     def _prepare(self) -> None:
-        self._init_file.write_text(f"CREATE DATABASE IF NOT EXISTS {DATABASE};\n")
-        # Its reader is another user than its writer, if we are root.
-        self._init_file.chmod(0o644)
+        self._write(
+            self._init_file.name,
+            INITIALISE.format(database=DATABASE, password=self._password),
+        )
+        if self._account:  # the server reads it as that user
+            os.chown(self._init_file, self._account.pw_uid, self._account.pw_gid)
         self._initialise(
             [
                 str(self._installer),
@@ -127,8 +140,8 @@ class MariaDB(Service):
         return inherited | {"TMPDIR": str(self.directory)}
 
     def _answers(self, url: SplitResult) -> bool:
-        # Another server may have taken the port before ours, which then does not come
-        # to write its process id.
+        # Another server may have taken the port before ours, which then never gets to
+        # write its process id.
         if self.private and self._written_pid() != self._processes[-1].pid:
             return False
         with connect(url, 3306) as connection:

@@ -29,7 +29,7 @@ LOCK_FILE_SHARED_MEMORY_LINE = 6
 
 
 class PostgreSQL(Service):
-    """A PostgreSQL server with one superuser, who needs no password.
+    """A PostgreSQL server with one superuser.
 
     Committed data survive `stop` and `kill`, durable or not.
 
@@ -40,7 +40,7 @@ class PostgreSQL(Service):
 
     name = "PostgreSQL"
     variable = "TASKBRIDGE_TEST_POSTGRESQL_URL"
-    url_format = f"postgresql://{USER}@{HOST}:{{port}}/{DATABASE}"
+    url_format = f"postgresql://{USER}:{{password}}@{HOST}:{{port}}/{DATABASE}"
     start_timeout_s = 60.0
     # Fast shutdown: end the sessions of clients instead of waiting for them.
     stop_signal = signal.SIGINT
@@ -80,12 +80,16 @@ class PostgreSQL(Service):
         )
 
     def _prepare(self) -> None:
+        password = self._write("password", f"{self._password}\n")
+        if self._account:
+            os.chown(password, self._account.pw_uid, self._account.pw_gid)
         self._initialise(
             [
                 str(self._programs / "initdb"),
                 f"--pgdata={self._data}",
                 f"--username={USER}",
-                "--auth=trust",
+                "--auth=scram-sha-256",
+                f"--pwfile={password}",
                 "--encoding=UTF8",
                 "--locale=C",
                 "--no-sync",

@@ -63,7 +63,7 @@ class ServerProcess:
 
     Args:
         argv: the program and its arguments.
-        directory: its working directory; it must be able to enter it.
+        directory: its working directory, which the program must be able to enter.
         log: the file its output is appended to.
         guard: ends the process if this one dies first.
         environ: its whole environment.

@@ -20,9 +20,11 @@ from .service import (
 PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 CONNECTION_START = b"\x00\x0a\x00\x0a"
 FRAME_END = b"\xce"
+USER = "taskbridge"
 
 CONFIGURATION = """\
-loopback_users.guest = true
+default_user = {user}
+default_pass = {password}
 disk_free_limit.absolute = 1MB
 num_acceptors.tcp = 2
 log.file = false
@@ -39,7 +41,7 @@ class RabbitMQ(Service):
 
     name = "RabbitMQ"
     variable = "TASKBRIDGE_TEST_RABBITMQ_URL"
-    url_format = f"amqp://guest:guest@{HOST}:{{port}}//"
+    url_format = f"amqp://{USER}:{{password}}@{HOST}:{{port}}//"
     start_timeout_s = 60.0
     stop_timeout_s = 30.0
 
@@ -91,7 +93,8 @@ class RabbitMQ(Service):
         )
 
     def _prepare(self) -> None:
-        (self.directory / "rabbitmq.conf").write_text(CONFIGURATION)
+        configuration = CONFIGURATION.format(user=USER, password=self._password)
+        self._write("rabbitmq.conf", configuration)
         (self.directory / "advanced.config").write_text("[].\n")
         (self.directory / "enabled_plugins").write_text("[].\n")
         (self.directory / "rabbitmq-env.conf").write_text("")

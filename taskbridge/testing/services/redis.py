@@ -21,7 +21,7 @@ class Redis(Service):
 
     name = "Redis"
     variable = "TASKBRIDGE_TEST_REDIS_URL"
-    url_format = f"redis://{HOST}:{{port}}/0"
+    url_format = f"redis://:{{password}}@{HOST}:{{port}}/0"
     start_timeout_s = 15.0
 
     programs: ClassVar[tuple[str, ...]] = ("redis-server", "valkey-server")
@@ -60,15 +60,17 @@ class Redis(Service):
         options = {
             "port": str(port),
             "bind": HOST,
-            "dir": str(self.directory),
+            "dir": f'"{self.directory}"',
             "daemonize": "no",
-            # A save point makes SIGTERM save; one a day does it at no other time.
+            # Any save point makes SIGTERM save; one a day hardly saves at other times.
             "save": "86400 1",
             "appendonly": "yes" if self.durable else "no",
             "appendfsync": "always",
+            "requirepass": self._password,
         }
-        flags = [word for key, value in options.items() for word in (f"--{key}", value)]
-        self._launch([str(self._program), *flags])
+        # In a file: everybody can read the arguments of a process.
+        lines = "".join(f"{key} {value}\n" for key, value in options.items())
+        self._launch([str(self._program), str(self._write("redis.conf", lines))])
 
     def _answers(self, url: SplitResult) -> bool:
         with connect(url, 6379) as connection:
@@ -76,7 +78,8 @@ class Redis(Service):
                 connection.sendall(b"PING\r\n")
                 # A server that asks for a password or a certificate answers as well.
                 return connection.recv(64).startswith((b"+PONG", b"-NOAUTH"))
-            connection.sendall(b"PING\r\nINFO server\r\n")
+            authentication = f"AUTH {self._password}\r\n".encode()
+            connection.sendall(authentication + b"PING\r\nINFO server\r\n")
             # Another server may have taken the port before ours.
             ours = f"process_id:{self._processes[-1].pid}\r\n".encode()
             received = b""
@@ -85,4 +88,4 @@ class Redis(Service):
                 if not more:
                     return False
                 received += more
-            return received.startswith(b"+PONG")
+            return received.startswith(b"+OK\r\n+PONG")

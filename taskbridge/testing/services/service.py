@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -30,20 +31,21 @@ LOG_TAIL_LINES = 20
 
 
 class ServiceUnavailable(TaskbridgeException):
-    """No server of this kind can be had on this machine."""
+    """No server of this kind is available on this machine."""
 
 
 class ServiceFailure(TaskbridgeException):
-    """A server was found, and did not do what was asked of it."""
+    """A server was found, but did not do what was asked of it."""
 
 
 class Service(abc.ABC):
     """A server for tests: the one an environment variable names, or a private one.
 
     A private server listens on a free port of 127.0.0.1 and keeps its data in a
-    temporary directory. Both stay the same over `stop` or `kill` and `start`, and end
-    with the context (or `close`). Should this process be killed, a guard process ends
-    the server and deletes the directory.
+    temporary directory that nobody else can enter; its URL has a password, since other
+    users of the machine can reach the port. All stay the same over `stop` or `kill` and
+    `start`, and end with the context (or `close`). Should this process be killed, a
+    guard process ends the server and deletes the directory.
 
     Attributes:
         source: where the server comes from, for humans; empty before `start`.
@@ -55,7 +57,7 @@ class Service(abc.ABC):
     variable: ClassVar[str]
     """The environment variable with the URL of a server to use."""
     url_format: ClassVar[str]
-    """The URL of a private server, with a field ``port``."""
+    """The URL of a private server, with fields ``port`` and ``password``."""
     start_timeout_s: ClassVar[float]
     stop_timeout_s: ClassVar[float] = 15.0
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
@@ -65,6 +67,7 @@ class Service(abc.ABC):
         self.private = True
         self._url = ""
         self._port = 0
+        self._password = secrets.token_hex(16)
         self._drawn_ports: list[int] = []
         self._deadline = 0.0
         self._directory: Path | None = None
@@ -106,7 +109,7 @@ class Service(abc.ABC):
 
         Raises:
             ServiceUnavailable: no server was found.
-            ServiceFailure: the server found does not start, or does not answer.
+            ServiceFailure: the server that was found does not start or answer.
         """
         explicit = os.environ.get(self.variable, "") if not self._directory else ""
         if timeout_s is None:
@@ -247,6 +250,13 @@ class Service(abc.ABC):
                 else f"cannot be initialised: {program} exited with status {status}"
             )
 
+    def _write(self, name: str, text: str) -> Path:
+        """Write a file that only the server and we can read."""
+        path = self.directory / name
+        path.touch(0o600)
+        path.write_text(text)
+        return path
+
     def _launch(
         self,
         argv: Sequence[str],
@@ -274,7 +284,7 @@ class Service(abc.ABC):
 
     def _use(self, url: str) -> None:
         split = urlsplit(url)
-        scheme = urlsplit(self.url_format.format(port=0)).scheme
+        scheme = urlsplit(self.url_format).scheme
         if split.scheme not in {scheme, scheme.replace("postgresql", "postgres")}:
             raise ServiceFailure(
                 f"{self.variable} must be a URL that begins with {scheme}://, "
@@ -310,7 +320,7 @@ class Service(abc.ABC):
         for attempts_left in reversed(range(START_ATTEMPTS)):
             self._drawn_ports.clear()
             port = self._port or self._draw_port()
-            url = self.url_format.format(port=port)
+            url = self.url_format.format(port=port, password=self._password)
             try:
                 self._launch_server(port)
                 self._wait_until_ready(urlsplit(url))

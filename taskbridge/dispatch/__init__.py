@@ -1,0 +1,9 @@
+"""The duties of a dispatcher; each has a ``step`` that returns how many it moved."""
+
+from .apart import Apart
+from .due import DueTasks
+from .house import Pruning, Takeover
+from .lost import LostAttempts
+from .trouble import Troubles
+
+__all__ = ["Apart", "DueTasks", "LostAttempts", "Pruning", "Takeover", "Troubles"]

@@ -1,0 +1,1 @@
+"""An app whose tasks are given to the queue libraries themselves."""
