@@ -148,11 +148,10 @@ def test_broker_that_is_cut_off_while_the_database_is_not(lab: Lab, queue: str) 
     scene.enqueue_many(12, 2)
     wait_until(lambda: len(lab.runs_on(0)) == 2, "both processes run")
     if queue == "celery_redis":
+        # Only its own: what workers held that another test has killed stays there.
+        held = f"{scene.backend.prefix}:unacked_index"
         with redis.Redis.from_url(os.environ["TESTS_REDIS_URL"]) as client:
-            wait_until(
-                lambda: sum(map(client.zcard, client.scan_iter("*unacked_index"))) == 2,
-                "two are taken ahead",
-            )
+            wait_until(lambda: client.zcard(held) >= 2, "two are taken ahead")
     with lab.broker.is_cut():
         lab.workers.append(scene.start_worker(host=lab.hosts[1]))
         _let_pass(SILENT_S)
