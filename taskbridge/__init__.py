@@ -6,6 +6,8 @@ from .exceptions import (
     InvalidMessage,
     StoreUnavailable,
     TaskbridgeException,
+    TaskCancelled,
+    TaskTimeout,
     WorkerLost,
 )
 from .policy import exponential, linear
@@ -21,9 +23,11 @@ __all__ = [
     "Retry",
     "StoreUnavailable",
     "Task",
+    "TaskCancelled",
     "TaskContext",
     "TaskResult",
     "TaskResultStatus",
+    "TaskTimeout",
     "TaskbridgeException",
     "WorkerLost",
     "exponential",

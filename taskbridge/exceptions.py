@@ -27,5 +27,17 @@ class WorkerFailed(TaskbridgeException):
     """A worker ended without being asked to, or cannot start."""
 
 
+class TaskTimeout(TaskbridgeException, TimeoutError):  # noqa: N818 - a TimeoutError
+    """An attempt took longer than the `timeout` of its task.
+
+    It is raised inside the task; if that does not end it, its process is killed. Either
+    way it is found in ``TaskResult.errors``.
+    """
+
+
+class TaskCancelled(TaskbridgeException):
+    """A task was cancelled; found in ``TaskResult.errors``, and says by whom."""
+
+
 class WorkerLost(TaskbridgeException):
     """An attempt ended with the loss of its worker; found in ``TaskResult.errors``."""

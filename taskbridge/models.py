@@ -65,6 +65,12 @@ class TaskRecord(models.Model):
     token = models.CharField(max_length=16, default="", db_default="")
     """Who holds it: random, and new with each claim. It fences the finish."""
 
+    cancelled_by = models.CharField(max_length=255, default="", db_default="")
+    """Who has asked to cancel it; empty: nobody. What runs may end before it notices,
+    and is FAILED nevertheless."""
+    kill = models.BooleanField(default=False, db_default=False)
+    """Whether the process that runs it is to be killed for that."""
+
     class Meta:  # noqa: D106 - Django says what it is
         indexes: ClassVar = [
             models.Index(fields=["backend", "wake_at"], name="taskbridge_wake"),

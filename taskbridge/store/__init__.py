@@ -27,6 +27,18 @@ class Due:
     """Seconds until it is due, by the store's clock; 0 or less: now."""
 
 
+class Standing(NamedTuple):
+    """Who has hold of a record, and whether that is to end."""
+
+    id: str
+    token: str
+    status: str
+    cancelled_by: str
+    """Who has asked to cancel it; empty: nobody."""
+    kill: bool
+    """Whether its process is to be killed for that."""
+
+
 class Pruned(NamedTuple):
     """How many old records were deleted, and how many were not."""
 
@@ -315,6 +327,10 @@ class Store(ABC):
         """Return those of these records that exist."""
 
     @abstractmethod
+    def standing(self, ids: Collection[str]) -> list[Standing]:
+        """Return how those of these records stand that exist; it is cheap."""
+
+    @abstractmethod
     def sizes(self, ids: Collection[str]) -> dict[str, int]:
         """Return how much of each record has to be read to push or to end it.
 
@@ -343,4 +359,4 @@ class Store(ABC):
         """
 
 
-__all__ = ["Due", "Json", "Pruned", "Record", "Store"]
+__all__ = ["Due", "Json", "Pruned", "Record", "Standing", "Store"]

@@ -19,7 +19,7 @@ from django.db.models import Q
 from taskbridge.compat import TaskError, TaskResultStatus
 from taskbridge.rows import insert_rows
 
-from . import NOTHING_FROM_NOW, Due, Pruned, Store, statements
+from . import NOTHING_FROM_NOW, Due, Pruned, Standing, Store, statements
 from .access import Access
 from .clock import clock_of
 from .errors import is_away
@@ -320,6 +320,19 @@ class DatabaseStore(Access, Store):
         """See `Store.get`."""
         with self._translated_errors():
             return self._read(pk__in=ids, backend=self._alias)
+
+    def standing(self, ids: Collection[str]) -> list[Standing]:
+        """See `Store.standing`."""
+        if not ids:
+            return []
+        condition, keys = among(self._connection, ids)
+        sql = statements.complete(statements.STANDING, self._clock, among=condition)
+        with self._translated_errors(), self._connection.cursor() as cursor:
+            cursor.execute(sql, keys)
+            return [
+                Standing(hex_of(key), token, status, cancelled_by, bool(kill))
+                for key, token, status, cancelled_by, kill in cursor.fetchall()
+            ]
 
     def sizes(self, ids: Collection[str]) -> dict[str, int]:
         """See `Store.sizes`."""

@@ -103,6 +103,8 @@ class Record:
     last_attempted_at: datetime | None = None
     finished_at: datetime | None = None
     token: str = ""
+    cancelled_by: str = ""
+    kill: bool = False
 
     @property
     def workers(self) -> list[str]:

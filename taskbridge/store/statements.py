@@ -66,6 +66,9 @@ LOOK = """
 SELECT id, status, queue_name, pushes, {seconds_until_wake} FROM {table}
 WHERE backend = %s AND wake_at <= {later}{only} ORDER BY wake_at LIMIT {limit}"""
 
+STANDING = """
+SELECT id, token, status, cancelled_by, kill FROM {table} WHERE id {among}"""
+
 SIZES = """
 SELECT id, {octets}(arguments) + COALESCE({octets}(errors), 0) FROM {table}
 WHERE id {among}"""
