@@ -78,7 +78,7 @@ def test_status_says_which_broker_does_not_answer(queue, settings):
             "has no queue 'post'. Its QUEUES are default, mail",
         ),
         (["--concurrency", "0"], "must be at least 1, got 0"),
-        (["--concurrency", "many"], "invalid _positive_int value: 'many'"),
+        (["--concurrency", "many"], "invalid positive_int value: 'many'"),
         (["--graceful-timeout", "-1"], "must be at least 0 seconds"),
     ],
 )
@@ -153,10 +153,10 @@ def test_task_module_that_does_not_import_is_told_at_start(tmp_path, source, rea
 
 
 def test_app_that_is_a_plain_module_is_passed_over(settings):
-    from taskbridge.management.commands.taskbridge import _import_task_modules
+    from taskbridge.management.subcommands.worker import import_task_modules
 
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.mysql_driver"]
-    _import_task_modules()
+    import_task_modules()
 
 
 def test_features_lists_installed_adapters_and_what_each_backend_can_do(queue):

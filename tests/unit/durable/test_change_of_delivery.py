@@ -15,7 +15,7 @@ import taskbridge
 from taskbridge.compat import TaskResultStatus, task_backends
 from taskbridge.dispatcher import Dispatcher
 from taskbridge.execution import run
-from taskbridge.management.commands import taskbridge as command
+from taskbridge.management.subcommands.worker import tell_of_stranded
 from taskbridge.message import pack, sign
 from taskbridge.models import TaskRecord
 from taskbridge.results import message_of_result, new_result
@@ -69,7 +69,7 @@ def test_records_without_a_dispatcher_are_told(queue, only):
 def test_start_of_a_native_worker_tells_of_records(queue, only, caplog):
     add.enqueue(1)
     only("native")
-    command._tell_of_stranded(task_backends[ALIAS])
+    tell_of_stranded(task_backends[ALIAS])
     assert "1 tasks have a record and wait for durable delivery" in caplog.text
 
 

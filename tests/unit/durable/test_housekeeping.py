@@ -1,6 +1,5 @@
 """How much old records, and counting them, may cost; and what the commands say."""
 
-import importlib
 import json
 from datetime import timedelta
 from io import StringIO
@@ -17,6 +16,7 @@ from taskbridge.dispatch.house import (
     PruneBatch,
     Pruning,
 )
+from taskbridge.management.subcommands import status
 from taskbridge.models import TaskRecord
 from taskbridge.options import DurableOptions
 from taskbridge.store import Pruned
@@ -26,7 +26,6 @@ from tests.unit.durable_tasks import ALIAS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-command = importlib.import_module("taskbridge.management.commands.taskbridge")
 add = sample_tasks.add.using(backend=ALIAS)
 
 
@@ -100,7 +99,7 @@ def test_prune_deletes_batch_after_batch(finished, monkeypatch):
 
 def test_status_counts_up_to_a_number_and_says_so(finished, monkeypatch, settings):
     settings.TASKS = {ALIAS: settings.TASKS[ALIAS]}  # which needs no broker
-    monkeypatch.setattr(command, "COUNTED", 2)
+    monkeypatch.setattr(status, "COUNTED", 2)
     assert "  tasks: 1 READY, 2 or more SUCCESSFUL\n" in output_of("status")
     entry = json.loads(output_of("status", "--json"))[ALIAS]
     assert entry["tasks"] == {"READY": 1, "SUCCESSFUL": 2}

@@ -1,0 +1,35 @@
+"""The subcommands of ``manage.py taskbridge``, each a module of its own.
+
+A new one is a module here with `HELP`, `add_arguments` and `handle`, and its name in
+`SUBCOMMANDS`, in the order in which ``--help`` lists them.
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from . import dispatcher, features, prune, status, worker
+
+
+class Subcommand(Protocol):
+    """What each of the modules has."""
+
+    HELP: str
+    """One sentence, for ``--help``."""
+
+    @property
+    def add_arguments(self) -> Callable[[ArgumentParser], None]:
+        """Adds its arguments to a parser of its own."""
+
+    @property
+    def handle(self) -> Callable[..., None]:
+        """Runs it: takes the command, for its output, and the options by name."""
+
+
+SUBCOMMANDS: Mapping[str, Subcommand] = {
+    "worker": worker,
+    "dispatcher": dispatcher,
+    "prune": prune,
+    "status": status,
+    "features": features,
+}
