@@ -1,6 +1,6 @@
 """One task decorator for Celery, Django-Q2 and django-background-tasks."""
 
-from .compat import InvalidTask, TaskContext, TaskResult, TaskResultStatus
+from .compat import InvalidTask, TaskResultStatus
 from .exceptions import (
     BackendUnavailable,
     InvalidMessage,
@@ -10,6 +10,7 @@ from .exceptions import (
     TaskTimeout,
     WorkerLost,
 )
+from .handles import Cancelling, TaskContext, TaskResult
 from .policy import exponential, linear
 from .retry import Retry
 from .task import Task, task
@@ -18,6 +19,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "BackendUnavailable",
+    "Cancelling",
     "InvalidMessage",
     "InvalidTask",
     "Retry",

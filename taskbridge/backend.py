@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from inspect import iscoroutinefunction
 from typing import Any
@@ -17,11 +17,11 @@ from .compat import (
     DjangoTask,
     InvalidTask,
     InvalidTaskBackend,
-    TaskResult,
 )
 from .delivery import DELIVERIES, Delivery
 from .exceptions import BackendUnavailable
 from .features import Features, Support, claims, within_reach
+from .handles import TaskResult
 from .message import Envelope
 from .options import Option, check_options, refuse_removed
 from .policy import asked_policy
@@ -29,7 +29,7 @@ from .queue_names import check_prefix
 from .registry import check_importable
 from .results import new_result
 from .signature import check_call
-from .store import Store
+from .store import Cancelled, Store
 from .store.factory import open_store
 from .task import Call, Task
 
@@ -195,6 +195,35 @@ class Backend(Adapter, BaseTaskBackend):
             NotImplementedError: native delivery keeps no results.
         """
         return self._delivery.get_result(result_id)
+
+    def cancel(self, ids: Collection[str], *, by: str, kill: bool = False) -> Cancelled:
+        """Cancel tasks of this backend by their ids; see `TaskResult.cancel`.
+
+        Raises:
+            NotImplementedError: native delivery keeps no records.
+            ValueError: `by` says nothing.
+        """
+        if not by.strip():
+            raise ValueError("by= must say who cancels a task.")
+        return self._delivery.cancel(ids, by=by, kill=kill)
+
+    def is_finished(self, result_id: str) -> bool:
+        """Whether a task has finished; False: it is worth waiting for.
+
+        Raises:
+            TaskResultDoesNotExist: no task here has this id, or it was deleted.
+            TransactionManagementError: it has not, and this is inside a transaction.
+            NotImplementedError: native delivery keeps no records.
+        """
+        return self._delivery.is_finished(result_id)
+
+    def progress(self, result_id: str) -> str:
+        """Say what a task is doing, to follow "it".
+
+        Raises:
+            TaskResultDoesNotExist, NotImplementedError: see `is_finished`.
+        """
+        return self._delivery.progress(result_id)
 
     def check(self, **kwargs: Any) -> Iterable[checks.CheckMessage]:
         """Yield what is wrong with this backend's settings."""

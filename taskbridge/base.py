@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from .compat import BaseTask, DjangoTask, TaskResult
+from .compat import BaseTask, DjangoTask
+from .handles import TaskResult
 
 P = ParamSpec("P")
 T = TypeVar("T")

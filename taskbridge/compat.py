@@ -43,6 +43,8 @@ if TYPE_CHECKING and sys.version_info >= (3, 12):
     TaskResult = DjangoTaskResult[..., T]
     TaskContext = _TaskContext[..., Any]
     BaseTask = DjangoTask
+    BaseTaskResult = DjangoTaskResult[..., T]
+    BaseTaskContext = _TaskContext[..., Any]
 elif TYPE_CHECKING or django.VERSION < (6, 0):
     # Importing `checks` and `signals` is what registers them in the backport; Django 6
     # does it by itself.
@@ -68,6 +70,8 @@ elif TYPE_CHECKING or django.VERSION < (6, 0):
     from django_tasks.utils import normalize_json
 
     BaseTask = DjangoTask
+    BaseTaskResult = TaskResult
+    BaseTaskContext = TaskContext
     DjangoTaskResult = TaskResult
 else:
     from typing import Generic, ParamSpec
@@ -103,6 +107,12 @@ else:
 
         __slots__ = ()
 
+    class BaseTaskResult(TaskResult, Generic[T]):
+        """The same of Django's TaskResult."""
+
+        __slots__ = ()
+
+    BaseTaskContext = TaskContext
     DjangoTaskResult = TaskResult
 
 
@@ -114,6 +124,8 @@ __all__ = [
     "TASK_MIN_PRIORITY",
     "BaseTask",
     "BaseTaskBackend",
+    "BaseTaskContext",
+    "BaseTaskResult",
     "DjangoTask",
     "DjangoTaskResult",
     "InvalidTask",

@@ -11,16 +11,22 @@ from django.dispatch import Signal
 from django.utils import timezone
 
 from .compat import (
-    TaskResult,
     TaskResultStatus,
     task_backends,
     task_enqueued,
     task_finished,
     task_started,
 )
-from .exceptions import BackendUnavailable, InvalidMessage, StoreUnavailable, WorkerLost
+from .exceptions import (
+    BackendUnavailable,
+    InvalidMessage,
+    StoreUnavailable,
+    TaskCancelled,
+    WorkerLost,
+)
+from .handles import TaskResult
 from .policy import policy_of
-from .results import set_fields
+from .results import set_fields, task_error
 
 logger = logging.getLogger("taskbridge")
 
@@ -59,12 +65,20 @@ def failed(sender: type, result: TaskResult[Any], exception: BaseException) -> N
         _finish(sender, result, TaskResultStatus.FAILED)
 
 
+def cancelled(sender: type, result: TaskResult[Any], by: str) -> None:
+    """Signal that an attempt has ended whose task somebody had cancelled meanwhile."""
+    exc = TaskCancelled(f"Cancelled by {by}.")
+    result.errors.append(task_error(exc))
+    set_fields(result, _return_value=None)
+    failed(sender, result, exc)
+
+
 def failed_elsewhere(sender: type, result: TaskResult[Any]) -> None:
     """Signal that a task has failed with its worker, as its record says."""
     if result.task.func.__module__ not in sys.modules:
         logger.warning(
             "Task id=%s path=%s: receivers of task_finished see a stand-in for it, "
-            "since a dispatcher does not import tasks.",
+            "since it is not imported here: a dispatcher imports no tasks.",
             result.id,
             result.task.module_path,
         )

@@ -11,12 +11,11 @@ from django.utils import timezone
 
 from .compat import (
     DjangoTask,
-    DjangoTaskResult,
     TaskError,
-    TaskResult,
     TaskResultStatus,
 )
-from .exceptions import InvalidMessage
+from .exceptions import InvalidMessage, TaskCancelled
+from .handles import TaskResult
 from .identity import new_id
 from .message import Message
 from .moments import as_django, as_utc
@@ -42,7 +41,7 @@ def new_result(
     try:
         check_arguments(args)
         check_arguments(kwargs)
-        return DjangoTaskResult(
+        return TaskResult(
             task=task,
             id=new_id(),
             status=TaskResultStatus.READY,
@@ -101,7 +100,7 @@ def result_of_message(message: Message) -> TaskResult[Any]:
     if message.args is None or message.kwargs is None:
         raise InvalidMessage(f"Message {message.id} came without its arguments.")
     run_after = _instant_of(message.run_after) if message.run_after else None
-    return DjangoTaskResult(
+    return TaskResult(
         task=find_task(
             message.id,
             message.task,
@@ -167,6 +166,11 @@ def task_error(exc: BaseException) -> TaskError:
         half = LONGEST_TRACEBACK // 2
         traceback = f"{traceback[:half]}\n[...]\n{traceback[-half:]}"
     return TaskError(exception_class_path=path, traceback=traceback)
+
+
+def cancelled_error(by: str) -> TaskError:
+    """Return the error of a task that somebody has cancelled."""
+    return task_error(TaskCancelled(f"Cancelled by {by}."))
 
 
 def brief_error(error: TaskError) -> TaskError:

@@ -28,11 +28,10 @@ from .compat import (
     DEFAULT_TASK_QUEUE_NAME,
     DjangoTask,
     InvalidTask,
-    TaskContext,
-    TaskResult,
     TaskResultStatus,
     task_backends,
 )
+from .handles import TaskContext, TaskResult
 from .moments import from_now
 from .policy import Policy, PolicyOptions, advice_on, advice_on_call, check_task
 from .registry import check_name, decorated

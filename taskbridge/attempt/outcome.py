@@ -12,11 +12,8 @@ from typing import Any
 from django.utils import timezone
 
 from taskbridge import events
-from taskbridge.compat import (
-    TaskContext,
-    TaskResult,
-    TaskResultStatus,
-)
+from taskbridge.compat import TaskResultStatus
+from taskbridge.handles import Cancellation, TaskContext, TaskResult
 from taskbridge.plain import normal_value
 from taskbridge.policy import policy_of
 from taskbridge.results import set_fields, unusable_value, with_this_worker
@@ -54,8 +51,12 @@ class Outcome:
             self.context.run(function, *args)
 
 
-def attempt(result: TaskResult[Any]) -> Outcome:
+def attempt(result: TaskResult[Any], cancellation: Cancellation | None) -> Outcome:
     """Make the next attempt at a task, and note it in its result.
+
+    Args:
+        result: of the task.
+        cancellation: answers the task when it asks whether it is to end.
 
     An exception of the task, even SystemExit, is in the outcome. What a handler of the
     process raises for a signal is not the task's: the attempt is lost with the process.
@@ -69,7 +70,7 @@ def attempt(result: TaskResult[Any]) -> Outcome:
     context = copy_context()
     try:
         with restored_connections() as in_transaction, savepoints(in_transaction):
-            return context.run(_run, result, context)
+            return context.run(_run, result, context, cancellation)
     finally:
         flush_output()
 
@@ -81,7 +82,9 @@ def exit_status(exc: BaseException | None) -> int:
     return exc.code if isinstance(exc.code, int) else int(bool(exc.code))
 
 
-def _run(result: TaskResult[Any], context: Context) -> Outcome:
+def _run(
+    result: TaskResult[Any], context: Context, cancellation: Cancellation | None
+) -> Outcome:
     now = timezone.now()
     set_fields(
         result,
@@ -92,7 +95,7 @@ def _run(result: TaskResult[Any], context: Context) -> Outcome:
     result.worker_ids[:] = with_this_worker(result.worker_ids)
     events.started(result)
     try:
-        value = _call(result)
+        value = _call(result, cancellation)
     except BaseException as exc:  # noqa: BLE001 - SystemExit must not end the worker
         _let_interruptions_pass(exc, result)
         return Outcome(
@@ -113,8 +116,10 @@ def _let_interruptions_pass(exc: BaseException, result: TaskResult[Any]) -> None
         raise exc
 
 
-def _call(result: TaskResult[Any]) -> Any:
-    context = (TaskContext(task_result=result),) if result.task.takes_context else ()
+def _call(result: TaskResult[Any], cancellation: Cancellation | None) -> Any:
+    context: tuple[TaskContext, ...] = ()
+    if result.task.takes_context:
+        context = (TaskContext(task_result=result, cancellation=cancellation),)
     pid = os.getpid()
     try:
         return result.task.call(*context, *result.args, **result.kwargs)

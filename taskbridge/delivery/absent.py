@@ -9,8 +9,8 @@ from typing import Any
 from django.db import DatabaseError
 
 from taskbridge import events
-from taskbridge.compat import TaskResult
 from taskbridge.exceptions import StoreUnavailable
+from taskbridge.handles import TaskResult
 from taskbridge.store import Record, Store
 
 Ask = Callable[[Callable[[], list[Record]]], list[Record]]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, ClassVar
 
 from taskbridge.adapter import Adapter
-from taskbridge.compat import DjangoTask, TaskResult
+from taskbridge.compat import DjangoTask
 from taskbridge.features import Features
+from taskbridge.handles import TaskResult
 from taskbridge.message import Message
-from taskbridge.store import Store
+from taskbridge.store import Cancelled, Store
 
 BATCH = 1000
 """How many tasks are handed over together."""
@@ -62,6 +63,31 @@ class Delivery(ABC):
         Raises:
             TaskResultDoesNotExist: there is no such record, or no such task any more.
             NotImplementedError: nothing is kept.
+        """
+
+    @abstractmethod
+    def cancel(self, ids: Collection[str], *, by: str, kill: bool) -> Cancelled:
+        """Have tasks not run any more; those that waited are told of.
+
+        Raises:
+            NotImplementedError: nothing is kept.
+        """
+
+    @abstractmethod
+    def is_finished(self, result_id: str) -> bool:
+        """Whether a task has finished; False: it may be waited for.
+
+        Raises:
+            TransactionManagementError: it has not, and this is inside a transaction.
+            TaskResultDoesNotExist, NotImplementedError: see `get_result`.
+        """
+
+    @abstractmethod
+    def progress(self, result_id: str) -> str:
+        """Say what a task is doing, to follow "it".
+
+        Raises:
+            TaskResultDoesNotExist, NotImplementedError: see `get_result`.
         """
 
     @abstractmethod

@@ -14,8 +14,8 @@ from django.db import DatabaseError
 
 from taskbridge import events
 from taskbridge.attempt import Outcome, attempt
-from taskbridge.compat import TaskResult
 from taskbridge.exceptions import StoreUnavailable
+from taskbridge.handles import TaskResult
 from taskbridge.merging import BUDGET_S
 from taskbridge.options import DurableOptions
 from taskbridge.patience import insist
@@ -31,6 +31,7 @@ from taskbridge.results import (
 from taskbridge.store import Json, Store
 
 from .absent import Absent
+from .cancelling import Cancellation
 from .lease import Hold, LeaseKeeper
 from .turns import Turns, in_turn, new_token
 
@@ -91,6 +92,8 @@ class Claim:
         """How attempts ended, by id; what is told of them follows in their context."""
         self._values: dict[str, Json] = {}
         """What tasks returned, by id."""
+        self._cancelled: dict[str, str] = {}
+        """Who has cancelled them, by id: their success was refused."""
         self._unsaved_since = 0.0
         self._unsaved_size = 0
         self._since = 0.0
@@ -153,7 +156,8 @@ class Claim:
 
     def _run(self, result: TaskResult[Any], hold: Hold) -> None:
         began = time.monotonic()
-        outcome = self._outcomes[result.id] = attempt(result)
+        outcome = attempt(result, self._cancellation_of(result))
+        self._outcomes[result.id] = outcome
         self._note_duration(result, time.monotonic() - began)
         hold.until = time.monotonic() + self._options.patience_s
         if outcome.exception is None:
@@ -161,6 +165,12 @@ class Claim:
         else:
             outcome.follow(self._failed_so, result, outcome)
         self._save_if_it_is_time()
+
+    def _cancellation_of(self, result: TaskResult[Any]) -> Cancellation | None:
+        """Return what the task can ask whether it is to end, if it has a context."""
+        if not result.task.takes_context:
+            return None
+        return Cancellation(self._store, self._leases, result.id, self._token)
 
     def _note_duration(self, result: TaskResult[Any], seconds: float) -> None:
         """Let whoever joins messages know how long such a task takes."""
@@ -202,8 +212,8 @@ class Claim:
         except BaseException as broken:  # noqa: BLE001 - the project's `backoff`
             result.errors.append(task_error(broken))
         if not self._is_failure_saved(result, after_s):
-            return
-        if after_s is None:
+            self._tell_if_cancelled(result)
+        elif after_s is None:
             events.failed(self._sender, result, exception)
         else:
             events.retried(result, after_s)
@@ -266,7 +276,15 @@ class Claim:
             self._save_successes(results)
 
     def _tell(self, result: TaskResult[Any]) -> None:
-        self._outcomes[result.id].follow(events.succeeded, self._sender, result)
+        follow = self._outcomes[result.id].follow
+        if result.id in self._cancelled:
+            follow(self._tell_if_cancelled, result)
+        else:
+            follow(events.succeeded, self._sender, result)
+
+    def _tell_if_cancelled(self, result: TaskResult[Any]) -> None:
+        if by := self._cancelled.pop(result.id, None):
+            events.cancelled(self._sender, result, by)
 
     # While the next task runs.
 
@@ -317,7 +335,7 @@ class Claim:
                 if self._are_saved(waiting):
                     saved = waiting
                 else:
-                    saved = [each for each in waiting if self._are_saved([each])]
+                    saved = [each for each in waiting if self._is_ended(each)]
             except StoreUnavailable:
                 return False
             self._untold += saved
@@ -326,6 +344,18 @@ class Claim:
             self._unsaved_size = 0  # what is left is saved one by one
             self._running -= ids
         return True
+
+    def _is_ended(self, result: TaskResult[Any]) -> bool:
+        """Save one that waits, or end it: it was cancelled, maybe."""
+        if self._are_saved([result]):
+            return True
+        try:
+            by = self._leases.ask(lambda: self._end_cancelled(result, 0), alone=True)
+        except StoreUnavailable:
+            raise
+        except DatabaseError:
+            return False
+        return by is not None
 
     def _are_saved(self, results: Sequence[TaskResult[Any]]) -> bool:
         values = {result.id: self._values[result.id] for result in results}
@@ -362,7 +392,10 @@ class Claim:
             elif len(results) > 1:
                 self._save_one_by_one(results)
             else:
-                self._came_late(results[0])
+                self._refused(results[0])
+                self._outcomes[results[0].id].follow(
+                    self._tell_if_cancelled, results[0]
+                )
 
     def _save_one_by_one(self, results: Sequence[TaskResult[Any]]) -> None:
         """Find out which of them cannot be saved; the others may be saved twice."""
@@ -390,9 +423,10 @@ class Claim:
         except Exception as exc:  # noqa: BLE001 - the neighbours go on
             self._give_up([result], exc)
             return False
-        if not saved:
-            self._came_late(result)
-        self._running.discard(result.id)
+        if saved:
+            self._running.discard(result.id)
+        else:
+            self._refused(result)
         return saved
 
     def _insist(self, query: Callable[[], T]) -> T:
@@ -413,6 +447,22 @@ class Claim:
             self._running.discard(result.id)
             events.unsaved(result, exc, lease_s=self._options.lease_s)
 
-    def _came_late(self, result: TaskResult[Any]) -> None:
+    def _refused(self, result: TaskResult[Any]) -> None:
+        """See why a finish was not taken, and end what was cancelled."""
+        try:
+            by = self._insist_on(lambda tries: self._end_cancelled(result, tries))
+        except (StoreUnavailable, DatabaseError) as exc:
+            self._give_up([result], exc)
+            return
+        self._hold.until = math.inf
         self._running.discard(result.id)
-        events.came_late(result)
+        if by is None:
+            events.came_late(result)
+
+    def _end_cancelled(self, result: TaskResult[Any], tries: int) -> str | None:
+        by = self._store.end_cancelled(
+            result.id, token=self._token, errors=result.errors, again=tries > 0
+        )
+        if by is not None:
+            self._cancelled[result.id] = by
+        return by

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property, partial
@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from django.core.signals import setting_changed
 from django.db import DatabaseError
+from django.db.transaction import TransactionManagementError
 from django.dispatch import receiver
 
 from taskbridge import events
@@ -19,24 +20,26 @@ from taskbridge.compat import (
     DjangoTask,
     InvalidTask,
     TaskError,
-    TaskResult,
     TaskResultDoesNotExist,
 )
 from taskbridge.exceptions import BackendUnavailable, InvalidMessage, StoreUnavailable
 from taskbridge.features import Features, Support
+from taskbridge.handles import TaskResult
 from taskbridge.message import LONGEST_CARRIED, Envelope, Message, seal
 from taskbridge.moments import seconds_left
 from taskbridge.patience import insist
 from taskbridge.policy import policy_of
 from taskbridge.results import message_of_result, not_json, result_of_message
-from taskbridge.store import Record, Store
+from taskbridge.store import Cancelled, Record, Store
 from taskbridge.store.record import new_record, result_of_record
 
 from .absent import Absent
 from .base import BATCH, Delivery
 from .breaker import Breaker
+from .cancelling import cancel
 from .claim import Claim
 from .lease import LeaseKeeper
+from .progress import progress
 
 LONGEST_NAME = 255
 """How many characters of a name a record can hold."""
@@ -129,16 +132,39 @@ class DurableDelivery(Delivery):
     def get_result(self, result_id: str) -> TaskResult[Any]:
         """See `Delivery.get_result`."""
         try:
-            key = uuid.UUID(result_id).hex
-        except (ValueError, AttributeError, TypeError):
-            key = ""
-        try:
-            for record in self._store.get([key]) if key else ():
-                return result_of_record(record)
+            return result_of_record(self._record(result_id))
         except InvalidMessage as exc:
             raise TaskResultDoesNotExist(
                 f"The task of result {result_id} is not in the code any more: {exc}"
             ) from exc
+
+    def cancel(self, ids: Collection[str], *, by: str, kill: bool) -> Cancelled:
+        """See `Delivery.cancel`."""
+        return cancel(self._store, type(self._adapter), ids, by=by, kill=kill)
+
+    def is_finished(self, result_id: str) -> bool:
+        """See `Delivery.is_finished`. It reads no arguments, which may be large."""
+        standing = self._store.standing([_key(result_id)])
+        if not standing:
+            raise TaskResultDoesNotExist(result_id)
+        if standing[0].status in {"SUCCESSFUL", "FAILED"}:
+            return True
+        if self._store.in_transaction():
+            raise TransactionManagementError(
+                f"Task id={result_id} cannot be waited for inside a transaction: if it "
+                f"was enqueued there, it is not delivered before the transaction "
+                f"commits. Wait after the block of transaction.atomic() (with "
+                f"ATOMIC_REQUESTS, see transaction.non_atomic_requests)."
+            )
+        return False
+
+    def progress(self, result_id: str) -> str:
+        """See `Delivery.progress`."""
+        return progress(self._record(result_id))
+
+    def _record(self, result_id: str) -> Record:
+        for record in self._store.get([_key(result_id)]):
+            return record
         raise TaskResultDoesNotExist(result_id)
 
     def run(self, messages: Sequence[Message]) -> None:
@@ -243,6 +269,18 @@ class DurableDelivery(Delivery):
 
     def _get(self, record_id: str, _: int) -> list[Record]:
         return self._common.leases.ask(lambda: self._store.get([record_id]))
+
+
+def _key(result_id: str) -> str:
+    """Return an id as records have it.
+
+    Raises:
+        TaskResultDoesNotExist: it is none.
+    """
+    try:
+        return uuid.UUID(result_id).hex
+    except (ValueError, AttributeError, TypeError):
+        raise TaskResultDoesNotExist(result_id) from None
 
 
 def _read(record: Record, message: Message) -> tuple[Message, list[TaskError]]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Never
 
 from taskbridge import events
 from taskbridge.attempt import Outcome, attempt
-from taskbridge.compat import DjangoTask, InvalidTask, TaskResult
+from taskbridge.compat import DjangoTask, InvalidTask
 from taskbridge.exceptions import BackendUnavailable, InvalidMessage
 from taskbridge.features import Features, Support
+from taskbridge.handles import TaskResult
 from taskbridge.message import Envelope, Message, pack, sign
 from taskbridge.moments import as_utc, from_now
 from taskbridge.policy import decide, longest_delay, policy_of
@@ -22,6 +23,7 @@ from taskbridge.results import (
     set_fields,
     task_error,
 )
+from taskbridge.store import Cancelled
 
 from .base import BATCH, Delivery
 
@@ -73,6 +75,24 @@ class NativeDelivery(Delivery):
             f"{self._adapter} keeps no results in native delivery."
         )
 
+    def cancel(self, ids: Collection[str], *, by: str, kill: bool) -> Cancelled:
+        """See `Delivery.cancel`."""
+        raise self._nothing_kept("tasks cannot be cancelled")
+
+    def is_finished(self, result_id: str) -> bool:
+        """See `Delivery.is_finished`."""
+        raise self._nothing_kept("tasks cannot be waited for")
+
+    def progress(self, result_id: str) -> str:
+        """See `Delivery.progress`."""
+        raise self._nothing_kept("nobody knows what a task is doing")
+
+    def _nothing_kept(self, what: str) -> NotImplementedError:
+        return NotImplementedError(
+            f"{self._adapter} keeps no records in native delivery, so {what}. Use "
+            f"DELIVERY = 'durable'."
+        )
+
     def run(self, messages: Sequence[Message]) -> None:
         """See `Delivery.run`."""
         for message in messages:
@@ -81,7 +101,7 @@ class NativeDelivery(Delivery):
             except InvalidMessage as exc:
                 events.refused(exc)
                 continue
-            outcome = attempt(result)
+            outcome = attempt(result, _Unknown(self._nothing_kept))
             outcome.follow(self._finish, result, outcome, message)
 
     def _finish(
@@ -123,6 +143,19 @@ class NativeDelivery(Delivery):
             return after_s
         events.retried_early(result, limit, asked_s=after_s, backend=self._adapter)
         return limit
+
+
+class _Unknown:
+    """What a task is told that asks whether it is cancelled."""
+
+    def __init__(self, error: Callable[[str], NotImplementedError]) -> None:
+        self._error = error
+
+    def __call__(self) -> Never:
+        raise self._error("context.is_cancelled() has no answer")
+
+    async def in_loop(self) -> Never:
+        self()
 
 
 def _delays(task: DjangoTask[Any, Any]) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from taskbridge.compat import TaskResult
+from taskbridge.handles import TaskResult
 
 _OF_CHUNK = "+"
 """Begins the token of a claim of several tasks; tokens are hex digits else."""

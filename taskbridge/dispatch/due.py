@@ -12,6 +12,7 @@ from itertools import groupby
 from taskbridge import events
 from taskbridge.adapter import Adapter
 from taskbridge.compat import DEFAULT_TASK_QUEUE_NAME
+from taskbridge.delivery.cancelling import cancel
 from taskbridge.message import Message, seal
 from taskbridge.patience import drop_connections
 from taskbridge.store import Due, Record, Store
@@ -120,11 +121,20 @@ class DueTasks:
         again_s = _gap_s(self._options.redeliver_s, pushes)
         records = self._take(ids, token, again_s)
         self._aside.leave(set(ids).difference(record.id for record in records))
+        records = self._without_cancelled(records)
         if pushes and records:
             logger.info("%s tasks were not claimed and are pushed again.", len(records))
         fresh = [record for record in records if _may_share(record)]
         others = [record for record in records if not _may_share(record)]
         return self._push(fresh, token) + self._push(others, token, alone=True)
+
+    def _without_cancelled(self, records: Sequence[Record]) -> list[Record]:
+        """End those that were cancelled as they ran, and have gone back since."""
+        for record in records:
+            if by := record.cancelled_by:
+                sender = type(self._adapter)
+                cancel(self._store, sender, [record.id], by=by, imports=False)
+        return [record for record in records if not record.cancelled_by]
 
     def _push(
         self, records: Sequence[Record], token: str, *, alone: bool = False

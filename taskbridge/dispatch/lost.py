@@ -11,6 +11,7 @@ from taskbridge.adapter import Adapter
 from taskbridge.compat import TaskError
 from taskbridge.delivery.turns import is_of_chunk
 from taskbridge.exceptions import InvalidMessage, StoreUnavailable, WorkerLost
+from taskbridge.results import cancelled_error
 from taskbridge.store import Due, Record, Store
 from taskbridge.store.record import result_of_record
 
@@ -166,6 +167,9 @@ class LostAttempts:
         )
         errors = [*record.task_errors, _task_error(exc)]
         reruns = not record.at_most_once and record.lost < self._options.max_lost
+        if by := record.cancelled_by:
+            errors.append(cancelled_error(by))
+            reruns = False
         if not self._store.expire(record, errors=errors, rerun=reruns):
             return False  # the worker lives, or has finished
         events.lost(record.id, record.task, exc, reruns=reruns)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from taskbridge.compat import TaskResult
+from taskbridge.handles import TaskResult
 from taskbridge.retry import check_seconds, seconds_of
 
 Backoff = (

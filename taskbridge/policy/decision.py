@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from taskbridge.compat import TaskResult
+from taskbridge.handles import TaskResult
 from taskbridge.retry import Retry
 
 from .backoff import delay_of

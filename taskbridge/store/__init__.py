@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from taskbridge.compat import TaskError
 
+from .by_hand import ByHand, Cancelled, Forgotten, Found
 from .record import Json, Record
 
 
@@ -52,7 +53,7 @@ class Pruned(NamedTuple):
 NOTHING_FROM_NOW: Mapping[str, float] = {}
 
 
-class Store(ABC):
+class Store(ByHand):
     """The records of one alias in TASKS, and every conditional update of them.
 
     All decisions about time (due, expired) are made by the store's own clock, so that
@@ -203,7 +204,10 @@ class Store(ABC):
 
     @abstractmethod
     def fail(self, record_id: str, *, token: str, errors: Sequence[TaskError]) -> bool:
-        """End the last attempt; False: it was no longer ours."""
+        """End the last attempt; False: it was no longer ours.
+
+        Nor is one that is cancelled, whatever became of it: see `end_cancelled`.
+        """
 
     # Dispatching.
 
@@ -276,7 +280,8 @@ class Store(ABC):
 
         Returns:
             False if its worker has extended the lease or finished meanwhile, or may
-            do so first: somebody has locked the record, or this had to wait.
+            do so first: somebody has locked the record, or this had to wait; and if it
+            was cancelled after the record was read.
         """
 
     @abstractmethod
@@ -347,6 +352,10 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Call something as soon as others can see what this thread has written."""
+
+    @abstractmethod
     def unfinished(self) -> int:
         """Count the records that are READY or RUNNING."""
 
@@ -359,4 +368,14 @@ class Store(ABC):
         """
 
 
-__all__ = ["Due", "Json", "Pruned", "Record", "Standing", "Store"]
+__all__ = [
+    "Cancelled",
+    "Due",
+    "Forgotten",
+    "Found",
+    "Json",
+    "Pruned",
+    "Record",
+    "Standing",
+    "Store",
+]

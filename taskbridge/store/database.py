@@ -19,10 +19,10 @@ from django.db.models import Q
 from taskbridge.compat import TaskError, TaskResultStatus
 from taskbridge.rows import insert_rows
 
-from . import NOTHING_FROM_NOW, Due, Pruned, Standing, Store, statements
-from .access import Access
+from . import NOTHING_FROM_NOW, Due, Pruned, Store, statements
 from .clock import clock_of
 from .errors import is_away
+from .handwork import Handwork
 from .pruning import NOBODY, OldRecords
 from .record import (
     INSERTED,
@@ -47,7 +47,7 @@ SETTLED_S = 0.1
 """How long a statement may take there if nobody else writes."""
 
 
-class DatabaseStore(Access, Store):
+class DatabaseStore(Handwork, Store):
     """Rows of `TaskRecord`, in the database that the router names for writing."""
 
     def __init__(self, alias: str) -> None:
@@ -245,7 +245,10 @@ class DatabaseStore(Access, Store):
                 statements.EXPIRE,
                 *("READY" if rerun else "FAILED", errors_json(errors).text),
                 ids=free,
-                last=(record.token, self._clock.soon(self._prompt_s)),
+                last=(
+                    *(record.token, record.cancelled_by),
+                    self._clock.soon(self._prompt_s),
+                ),
                 if_lost=self._if_lost,
                 finished_at="NULL" if rerun else now,
                 next_wake=now if rerun else "NULL",
@@ -321,19 +324,6 @@ class DatabaseStore(Access, Store):
         with self._translated_errors():
             return self._read(pk__in=ids, backend=self._alias)
 
-    def standing(self, ids: Collection[str]) -> list[Standing]:
-        """See `Store.standing`."""
-        if not ids:
-            return []
-        condition, keys = among(self._connection, ids)
-        sql = statements.complete(statements.STANDING, self._clock, among=condition)
-        with self._translated_errors(), self._connection.cursor() as cursor:
-            cursor.execute(sql, keys)
-            return [
-                Standing(hex_of(key), token, status, cancelled_by, bool(kill))
-                for key, token, status, cancelled_by, kill in cursor.fetchall()
-            ]
-
     def sizes(self, ids: Collection[str]) -> dict[str, int]:
         """See `Store.sizes`."""
         if not ids:
@@ -359,6 +349,10 @@ class DatabaseStore(Access, Store):
                 if count := cursor.fetchone()[0]:
                     counts[status] = count
         return counts
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """See `Store.after_commit`."""
+        transaction.on_commit(call, using=self._database, robust=True)
 
     def unfinished(self) -> int:
         """See `Store.unfinished`. The index has only these."""

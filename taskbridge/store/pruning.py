@@ -175,12 +175,12 @@ class _Step:
     def measure(self, after: tuple[Any, ...] | None, limit: int) -> tuple[int, Any]:
         """Return how many there are, up to a limit, and when the last one finished."""
         [(found, last)] = self._fetch(statements.MEASURE_OLD, after, limit)
-        return found, _exact(last)
+        return found, exact(last)
 
     def read(self, after: tuple[Any, ...] | None, limit: int) -> list[tuple[Any, Any]]:
         """Return `finished_at` and id of the first ones."""
         rows = self._fetch(statements.READ_OLD, after, limit)
-        return [(_exact(finished_at), key) for finished_at, key in rows]
+        return [(exact(finished_at), key) for finished_at, key in rows]
 
     def delete(self, after: tuple[Any, ...] | None, limit: int) -> int:
         """Delete the first ones, but for those that somebody has locked."""
@@ -229,7 +229,7 @@ class _Step:
         return sql, [*self._parameters, *beyond, limit]
 
 
-def _exact(instant: Any) -> Any:
+def exact(instant: Any) -> Any:
     """Return an instant as the database has it, for a parameter.
 
     SQLite has texts. Those of MySQL are naive, and one driver would cut them off.

@@ -13,11 +13,10 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from taskbridge.compat import (
-    DjangoTaskResult,
     TaskError,
-    TaskResult,
     TaskResultStatus,
 )
+from taskbridge.handles import TaskResult
 from taskbridge.message import LONGEST_CARRIED, Message
 from taskbridge.plain import TOO_DEEP, encode
 from taskbridge.policy import policy_of
@@ -277,7 +276,7 @@ def result_of_record(record: Record, *, imports: bool = True) -> TaskResult[Any]
         InvalidMessage: its task no longer exists.
     """
     args, kwargs = record.arguments.value
-    result: TaskResult[Any] = DjangoTaskResult(
+    result: TaskResult[Any] = TaskResult(
         task=find_task(
             record.id,
             record.task,

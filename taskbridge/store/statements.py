@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from taskbridge.models import TaskRecord
 
-from .clock import Clock
+from .clock import CLOCKS, Clock
 
 TABLE = TaskRecord._meta.db_table  # noqa: SLF001 - Django documents it
 
@@ -16,11 +16,12 @@ START = """
 UPDATE {table} SET status = 'RUNNING', attempt = attempt + 1, worker_ids = %s,
 token = %s, last_attempted_at = {now}, started_at = COALESCE(started_at, {now}),
 wake_at = {written_later}
-WHERE id {among} AND status = 'READY' AND attempt = %s{fresh}{without_flush}"""
+WHERE id {among} AND status = 'READY' AND attempt = %s AND cancelled_by = ''
+{fresh}{without_flush}"""
 
 # What was given back may be what killed its worker, and is claimed alone from then on.
 # One that is to run at most once may be new to who asks for it together with others.
-FRESH = " AND given_back = 0 AND NOT at_most_once"
+FRESH = "AND given_back = 0 AND NOT at_most_once"
 
 # On PostgreSQL: the statement is a transaction of its own, which then does not wait for
 # the disk. The finish does, as does whatever the task commits, and their flush includes
@@ -34,27 +35,32 @@ EXTEND = """
 UPDATE {table} SET wake_at = {written_later}
 WHERE id {among} AND token = %s AND status = 'RUNNING'"""
 
-# Only first attempts are claimed together.
+# Only first attempts are claimed together. One that is cancelled is READY for no longer
+# than the dispatcher takes to see it, which ends it.
 GIVE_BACK = """
 UPDATE {table} SET status = 'READY', attempt = 0, worker_ids = NULL, started_at = NULL,
 last_attempted_at = NULL, token = '', pushes = 0, given_back = given_back + 1,
 wake_at = {written}
 WHERE id {among} AND token = %s AND status = 'RUNNING'{if_lost}"""
 
-# A finish that is repeated because its answer was lost is still the same finish.
+# A finish that is repeated because its answer was lost is still the same finish. Once
+# somebody was told that the task is cancelled, none is taken.
 SUCCEED = """
 UPDATE {table} SET status = 'SUCCESSFUL', finished_at = {now}, wake_at = NULL,
 return_value = {value}
-WHERE id {among} AND token = %s AND status IN ('RUNNING', 'SUCCESSFUL')"""
+WHERE id {among} AND token = %s AND status IN ('RUNNING', 'SUCCESSFUL')
+AND cancelled_by = ''"""
 
 RETRY = """
 UPDATE {table} SET status = 'READY', errors = %s, pushes = 0, wake_at = {written_later}
-WHERE id {among} AND token = %s AND status IN ('RUNNING', 'READY')"""
+WHERE id {among} AND token = %s AND status IN ('RUNNING', 'READY')
+AND cancelled_by = ''"""
 
 FAIL = """
 UPDATE {table} SET status = 'FAILED', errors = %s, finished_at = {now},
 wake_at = NULL
-WHERE id {among} AND token = %s AND status IN ('RUNNING', 'FAILED')"""
+WHERE id {among} AND token = %s AND status IN ('RUNNING', 'FAILED')
+AND cancelled_by = ''"""
 
 # Whoever keeps a row locked, an admin or the project's code, holds up nothing but it.
 # On PostgreSQL, adding a reference to a row is no reason to pass it over: NO KEY.
@@ -67,7 +73,72 @@ SELECT id, status, queue_name, pushes, {seconds_until_wake} FROM {table}
 WHERE backend = %s AND wake_at <= {later}{only} ORDER BY wake_at LIMIT {limit}"""
 
 STANDING = """
-SELECT id, token, status, cancelled_by, kill FROM {table} WHERE id {among}"""
+SELECT id, token, status, cancelled_by, {kill} FROM {table}
+WHERE id {among} AND backend = %s"""
+
+# By hand: cancel, retry, run now, forget.
+
+# The token is new, and so tells which of them this has ended.
+CANCEL_WAITING = """
+UPDATE {table} SET status = 'FAILED', cancelled_by = %s, {kill} = FALSE, token = %s,
+errors = {with_error}, finished_at = {written}, wake_at = NULL
+WHERE id {among} AND backend = %s AND status = 'READY'"""
+
+# Whoever was first has cancelled it.
+CANCEL_RUNNING = """
+UPDATE {table} SET {kill} = CASE WHEN %s THEN TRUE ELSE {kill} END,
+cancelled_by = CASE WHEN cancelled_by = '' THEN %s ELSE cancelled_by END
+WHERE id {among} AND backend = %s AND status = 'RUNNING'"""
+
+END_CANCELLED = """
+UPDATE {table} SET status = 'FAILED', errors = {errors}, finished_at = {now},
+wake_at = NULL
+WHERE id {among} AND token = %s AND status = 'RUNNING' AND cancelled_by <> ''"""
+
+# A list in JSON, and one more item; `encode` leaves no spaces at its ends.
+_IS_EMPTY = "COALESCE(errors, '[]') = '[]'"
+_LIST_WITH_ITEM = (
+    f"CASE WHEN {_IS_EMPTY} THEN '[' "
+    "ELSE SUBSTR(errors, 1, LENGTH(errors) - 1) || ',' END || %s || ']'"
+)
+WITH_ERROR = {
+    "postgresql": _LIST_WITH_ITEM,
+    "sqlite": _LIST_WITH_ITEM,
+    "mysql": (
+        f"CONCAT(CASE WHEN {_IS_EMPTY} THEN '[' "
+        "ELSE CONCAT(LEFT(errors, CHAR_LENGTH(errors) - 1), ',') END, %s, ']')"
+    ),
+}
+
+RERUN = """
+UPDATE {table} SET status = 'READY', finished_at = NULL, wake_at = {written},
+pushes = 0, token = '', cancelled_by = '', {kill} = FALSE
+WHERE id {among} AND backend = %s AND status = 'FAILED'"""
+
+HURRY = """
+UPDATE {table} SET wake_at = {written}
+WHERE id {among} AND backend = %s AND status = 'READY' AND pushes = 0
+AND wake_at > {now}"""
+
+FORGET = """
+DELETE FROM {table}
+WHERE id {among} AND backend = %s AND status IN ('SUCCESSFUL', 'FAILED')"""
+
+# In the order of an index: those that wait or run, and those that have finished.
+OPEN = """
+SELECT id, COALESCE(wake_at, wake_at), status, queue_name, task, pushes, cancelled_by,
+{kill}, CASE WHEN wake_at <= {now} THEN 1 ELSE 0 END,
+CASE WHEN enqueued_at <= {later} THEN 1 ELSE 0 END, NULL
+FROM {table} WHERE backend = %s AND wake_at IS NOT NULL{after}
+ORDER BY wake_at, id LIMIT %s"""
+
+AFTER_OPEN = " AND wake_at >= %s AND (wake_at, id) > (%s, %s)"
+
+ENDED = """
+SELECT id, COALESCE(finished_at, finished_at), status, queue_name, task, pushes,
+cancelled_by, {kill}, 0, 1, {errors}
+FROM {table} WHERE finished_at <= {later} AND backend = %s AND status = %s{after}
+ORDER BY finished_at, id LIMIT %s"""
 
 SIZES = """
 SELECT id, {octets}(arguments) + COALESCE({octets}(errors), 0) FROM {table}
@@ -102,7 +173,7 @@ WHERE backend = %s AND wake_at <= {later} AND status = 'RUNNING' AND token = %s"
 EXPIRE = """
 UPDATE {table} SET status = %s, errors = %s, lost = lost + 1, token = '', pushes = 0,
 finished_at = {finished_at}, wake_at = {next_wake}
-WHERE id {among} AND token = %s AND status = 'RUNNING'{if_lost}"""
+WHERE id {among} AND token = %s AND cancelled_by = %s AND status = 'RUNNING'{if_lost}"""
 
 # If this had to wait, so did the worker that extends the lease, and that goes first.
 IF_LOST = " AND wake_at <= {now} AND {is_prompt}"
@@ -166,5 +237,7 @@ def complete(template: str, clock: Clock, **fragments: str) -> str:
         written_later=clock.written_later,
         is_prompt=clock.is_prompt,
         seconds_until_wake=clock.seconds_until_wake,
+        # A reserved word there, and standard quotes are none.
+        kill="`kill`" if clock is CLOCKS["mysql"] else "kill",
         **fragments,
     )

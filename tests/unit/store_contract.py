@@ -17,6 +17,11 @@ from taskbridge.compat import TaskError
 from taskbridge.identity import new_id
 from taskbridge.store import Json
 from taskbridge.store.record import NOTHING
+from tests.unit.store_contract_by_hand import (
+    ByHandContract,
+    CancelContract,
+    CancelRaceContract,
+)
 from tests.unit.store_contract_chunks import ChunkContract
 from tests.unit.store_contract_dispatch import (
     DispatchContract,
@@ -348,5 +353,8 @@ class StoreContract(
     DispatchContract,
     LockContract,
     RaceContract,
+    CancelContract,
+    ByHandContract,
+    CancelRaceContract,
 ):
     """All of it."""

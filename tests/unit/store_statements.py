@@ -39,6 +39,21 @@ def finish(name):
     return call
 
 
+def end_cancelled(store):
+    key = due_ids(store, 1)[0]
+    store.claim([key], attempt=0, worker_ids=[], token="t", lease_s=5)
+    store.cancel([key], by="ann")
+    assert store.end_cancelled(key, token="t", errors=None) == "ann"
+
+
+def pages(store, status, *, errors=False):
+    after = None
+    for _ in range(2):
+        page = store.page(status, age_s=1, after=after, limit=500, errors=errors)
+        assert len(page) == 500
+        after = page[-1]
+
+
 def take(store, count):
     store.take(due_ids(store, count), token="t", again_s=5, pushed_to="here")
 
@@ -90,4 +105,13 @@ def calls(many):
         "unfinished": lambda s: s.unfinished(),
         "counts": lambda s: s.counts(up_to=100),
         "touch": lambda s: s.touch(due_ids(s, 1)[0]),
+        "standing": lambda s: s.standing(due_ids(s, many)),
+        "cancel": lambda s: s.cancel(due_ids(s, many), by="ann", kill=True),
+        "end_cancelled": end_cancelled,
+        "rerun": lambda s: s.rerun(due_ids(s, many)),
+        "hurry": lambda s: s.hurry(due_ids(s, many)),
+        "forget": lambda s: s.forget(due_ids(s, many)),
+        "page-open": lambda s: pages(s, None),
+        "page-failed": lambda s: pages(s, "FAILED"),
+        "page-successful": lambda s: pages(s, "SUCCESSFUL", errors=True),
     }

@@ -8,7 +8,8 @@ import pytest
 from django.utils import timezone
 
 from taskbridge.backend import Backend
-from taskbridge.compat import InvalidTask, TaskResult, task_enqueued
+from taskbridge.compat import InvalidTask, task_enqueued
+from taskbridge.handles import TaskResult
 from taskbridge.testing import tasks
 from taskbridge.testing.ledger import Ledger
 

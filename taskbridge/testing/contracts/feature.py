@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import pytest
 
 from taskbridge.backend import Backend, Features, Support
-from taskbridge.compat import InvalidTask, TaskResult, task_enqueued
+from taskbridge.compat import InvalidTask, task_enqueued
+from taskbridge.handles import TaskResult
 
 from .fixtures import ContractFixtures
 

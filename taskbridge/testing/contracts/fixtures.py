@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import pytest
 
 from taskbridge.backend import Backend
-from taskbridge.compat import TaskResult, task_backends
+from taskbridge.compat import task_backends
+from taskbridge.handles import TaskResult
 from taskbridge.testing.harness import WorkerProcess, wait_until
 from taskbridge.testing.ledger import Ledger
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from taskbridge.backend import Backend
-from taskbridge.compat import TaskResult, TaskResultStatus
+from taskbridge.compat import TaskResultStatus
 from taskbridge.exceptions import WorkerLost
+from taskbridge.handles import TaskResult
 from taskbridge.testing import tasks
 from taskbridge.testing.harness import wait_until
 from taskbridge.testing.ledger import Ledger
