@@ -1,14 +1,14 @@
 """The subcommands of ``manage.py taskbridge``, each a module of its own.
 
-A new one is a module here with `HELP`, `add_arguments` and `handle`, and its name in
-`SUBCOMMANDS`, in the order in which ``--help`` lists them.
+A new one is a module here with `HELP`, `add_arguments` and `handle`, or an object of
+one, and its name in `SUBCOMMANDS`, in the order in which ``--help`` lists them.
 """
 
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from . import dispatcher, features, prune, status, worker
+from . import by_hand, dispatcher, features, prune, status, worker
 
 
 class Subcommand(Protocol):
@@ -32,4 +32,8 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "prune": prune,
     "status": status,
     "features": features,
+    "cancel": by_hand.cancel,
+    "retry": by_hand.retry,
+    "run-now": by_hand.run_now,
+    "forget": by_hand.forget,
 }
