@@ -183,6 +183,11 @@ def interrupted(result: TaskResult[Any], exc: BaseException) -> None:
     )
 
 
+def killed(record_id: str, pid: int, why: str) -> None:
+    """Log that a process was killed in the middle of a task."""
+    logger.error("Task id=%s: its process %s was killed (%s).", record_id, pid, why)
+
+
 def given_back(ids: Collection[str], why: str) -> None:
     """Log that tasks that were claimed together go back before they have begun."""
     logger.info("%s tasks were given back before they began: %s.", len(ids), why)

@@ -48,6 +48,7 @@ class Option:
 
 
 _TIME = Option(types=SECONDS, description="seconds", at_least=1)
+_PAUSE = Option(types=SECONDS, description="seconds", at_least=0)
 _TIME_OR_NONE = Option(
     types=(*SECONDS, type(None)), description="seconds or None", at_least=0
 )
@@ -74,6 +75,8 @@ class DurableOptions:
 
     If it is lost it is pushed again, each further time twice as long after that, up to
     an hour."""
+    timeout_grace_s: float = _key("TIMEOUT_GRACE", _PAUSE, 5)
+    """How long after its `timeout` a task may go on, before its process is killed."""
     max_lost: int = _key("MAX_LOST", _number(at_least=0), 3)
     """How many lost attempts of a task are followed by another one."""
     chunk: int = _key("CHUNK", _number(at_least=1), 50)

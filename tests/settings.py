@@ -76,7 +76,7 @@ def tasks() -> dict[str, dict[str, Any]]:
             for alias, backend in native.items()
         },
         **{
-            f"durable_{alias}": using(backend, LEASE=2, CHUNK=CHUNK)
+            f"durable_{alias}": using(backend, LEASE=2, CHUNK=CHUNK, TIMEOUT_GRACE=0.5)
             for alias, backend in native.items()
         },
         **faults(brokers),
@@ -87,7 +87,11 @@ def tasks() -> dict[str, dict[str, Any]]:
 
 def faults(brokers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Aliases of tests/faults, which have no time for the leases of production."""
-    quick = {alias: using(b, LEASE=2, REDELIVER=2) for alias, b in brokers.items()}
+    lease_s = float(os.environ.get("TESTS_LEASE", "2"))
+    quick = {
+        alias: using(b, LEASE=lease_s, REDELIVER=2, TIMEOUT_GRACE=0.5)
+        for alias, b in brokers.items()
+    }
     switched = quick[os.environ.get("TESTS_SWITCHED_TO", "background_tasks")]
     return {
         **{f"fault_{alias}": backend for alias, backend in quick.items()},

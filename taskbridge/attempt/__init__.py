@@ -2,17 +2,20 @@
 
 from .connections import close_stale_connections
 from .handlers import ENDING, drop_handlers, has_run_tasks
-from .outcome import Outcome, attempt, exit_status
+from .limit import within
+from .outcome import Outcome, Supervision, attempt, exit_status
 from .output import flush_output, write_lines_at_once
 
 __all__ = [
     "ENDING",
     "Outcome",
+    "Supervision",
     "attempt",
     "close_stale_connections",
     "drop_handlers",
     "exit_status",
     "flush_output",
     "has_run_tasks",
+    "within",
     "write_lines_at_once",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from taskbridge.compat import TaskResultStatus
 from taskbridge.handles import Cancellation, TaskContext, TaskResult
 from taskbridge.plain import normal_value
 from taskbridge.policy import policy_of
+from taskbridge.pulse import note_call, note_return
 from taskbridge.results import set_fields, unusable_value, with_this_worker
 from taskbridge.signature import check_call
 
@@ -25,7 +28,23 @@ from .connections import (
     savepoints,
 )
 from .handlers import is_interrupted, note_handlers
+from .limit import call_within
 from .output import flush_output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supervision:
+    """What may end an attempt from outside, while its function runs."""
+
+    token: str = ""
+    """Of its claim, for the warden to see; empty: nobody watches."""
+    grace_s: float = math.inf
+    """How long it may go on after its timeout, before its process is killed."""
+    cancellation: Cancellation | None = None
+    """Answers the task when it asks whether it is to end."""
+
+
+UNSUPERVISED = Supervision()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,15 +70,23 @@ class Outcome:
             self.context.run(function, *args)
 
 
-def attempt(result: TaskResult[Any], cancellation: Cancellation | None) -> Outcome:
+def attempt(
+    result: TaskResult[Any], supervision: Supervision = UNSUPERVISED
+) -> Outcome:
     """Make the next attempt at a task, and note it in its result.
 
     Args:
         result: of the task.
-        cancellation: answers the task when it asks whether it is to end.
+        supervision: what may end it from outside.
 
     An exception of the task, even SystemExit, is in the outcome. What a handler of the
     process raises for a signal is not the task's: the attempt is lost with the process.
+
+    Args:
+        result: of the task.
+        token: who has hold of its record; empty: it has none that others can see.
+        grace_s: how long after its timeout the process of a task that has a record is
+            killed.
 
     Raises:
         BaseException: what the handler raised.
@@ -70,7 +97,7 @@ def attempt(result: TaskResult[Any], cancellation: Cancellation | None) -> Outco
     context = copy_context()
     try:
         with restored_connections() as in_transaction, savepoints(in_transaction):
-            return context.run(_run, result, context, cancellation)
+            return context.run(_run, result, context, supervision)
     finally:
         flush_output()
 
@@ -83,7 +110,7 @@ def exit_status(exc: BaseException | None) -> int:
 
 
 def _run(
-    result: TaskResult[Any], context: Context, cancellation: Cancellation | None
+    result: TaskResult[Any], context: Context, supervision: Supervision
 ) -> Outcome:
     now = timezone.now()
     set_fields(
@@ -95,7 +122,7 @@ def _run(
     result.worker_ids[:] = with_this_worker(result.worker_ids)
     events.started(result)
     try:
-        value = _call(result, cancellation)
+        value = _call(result, supervision)
     except BaseException as exc:  # noqa: BLE001 - SystemExit must not end the worker
         _let_interruptions_pass(exc, result)
         return Outcome(
@@ -116,18 +143,26 @@ def _let_interruptions_pass(exc: BaseException, result: TaskResult[Any]) -> None
         raise exc
 
 
-def _call(result: TaskResult[Any], cancellation: Cancellation | None) -> Any:
+def _call(result: TaskResult[Any], supervision: Supervision) -> Any:
+    task = result.task
+    timeout_s = policy_of(task).timeout
     context: tuple[TaskContext, ...] = ()
-    if result.task.takes_context:
+    if task.takes_context:
+        cancellation = supervision.cancellation
         context = (TaskContext(task_result=result, cancellation=cancellation),)
     pid = os.getpid()
+    if token := supervision.token:
+        end_s = math.inf if timeout_s is None else timeout_s + supervision.grace_s
+        note_call(result.id, token, time.monotonic() + end_s)
     try:
-        return result.task.call(*context, *result.args, **result.kwargs)
+        return call_within(task, timeout_s, *context, *result.args, **result.kwargs)
     finally:
         if os.getpid() != pid:
             # A fork that the task did not end must not become a worker.
             flush_output()
             os._exit(exit_status(sys.exception()))
+        if token:
+            note_return()
 
 
 def _is_hopeless(exc: BaseException, result: TaskResult[Any]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from django.db import DatabaseError
 
 from taskbridge import events
-from taskbridge.attempt import Outcome, attempt
+from taskbridge.attempt import Outcome, Supervision, attempt
 from taskbridge.exceptions import StoreUnavailable
 from taskbridge.handles import TaskResult
 from taskbridge.merging import BUDGET_S
@@ -156,7 +156,7 @@ class Claim:
 
     def _run(self, result: TaskResult[Any], hold: Hold) -> None:
         began = time.monotonic()
-        outcome = attempt(result, self._cancellation_of(result))
+        outcome = attempt(result, self._supervision_of(result))
         self._outcomes[result.id] = outcome
         self._note_duration(result, time.monotonic() - began)
         hold.until = time.monotonic() + self._options.patience_s
@@ -166,11 +166,17 @@ class Claim:
             outcome.follow(self._failed_so, result, outcome)
         self._save_if_it_is_time()
 
-    def _cancellation_of(self, result: TaskResult[Any]) -> Cancellation | None:
-        """Return what the task can ask whether it is to end, if it has a context."""
-        if not result.task.takes_context:
-            return None
-        return Cancellation(self._store, self._leases, result.id, self._token)
+    def _supervision_of(self, result: TaskResult[Any]) -> Supervision:
+        """Return what may end an attempt; only a context can be asked about it."""
+        token, asks = self._token, result.task.takes_context
+        return Supervision(
+            # Inside somebody's transaction, nobody else sees what was claimed.
+            token="" if self._store.in_transaction() else token,
+            grace_s=self._options.timeout_grace_s,
+            cancellation=Cancellation(self._store, self._leases, result.id, token)
+            if asks
+            else None,
+        )
 
     def _note_duration(self, result: TaskResult[Any], seconds: float) -> None:
         """Let whoever joins messages know how long such a task takes."""

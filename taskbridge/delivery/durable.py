@@ -93,6 +93,7 @@ class DurableDelivery(Delivery):
             run_after=Support.BRIDGED,
             enqueue_in_transaction=Support.BRIDGED,
             retries=Support.BRIDGED,
+            timeout=Support.BRIDGED,
             at_most_once=Support.BRIDGED,
             results=Support.BRIDGED,
             recovery=Support.BRIDGED,

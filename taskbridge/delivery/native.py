@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Never
 
 from taskbridge import events
-from taskbridge.attempt import Outcome, attempt
+from taskbridge.attempt import Outcome, Supervision, attempt
 from taskbridge.compat import DjangoTask, InvalidTask
 from taskbridge.exceptions import BackendUnavailable, InvalidMessage
 from taskbridge.features import Features, Support
@@ -101,7 +101,9 @@ class NativeDelivery(Delivery):
             except InvalidMessage as exc:
                 events.refused(exc)
                 continue
-            outcome = attempt(result, _Unknown(self._nothing_kept))
+            outcome = attempt(
+                result, Supervision(cancellation=_Unknown(self._nothing_kept))
+            )
             outcome.follow(self._finish, result, outcome, message)
 
     def _finish(

@@ -182,6 +182,15 @@ class Store(ByHand):
         """
 
     @abstractmethod
+    def held(self, token: str, *, lease_s: float) -> Collection[str]:
+        """Return what is RUNNING under a token, with a lease that holds.
+
+        Args:
+            token: of a claim.
+            lease_s: how long its leases are at most.
+        """
+
+    @abstractmethod
     def succeed(self, return_values: Mapping[str, Json], *, token: str) -> int:
         """Finish attempts, each with its return value.
 

@@ -125,6 +125,13 @@ class DatabaseStore(Handwork, Store):
             rows = self._rows().filter(alone, pk__in=ids, status="READY")
             return {key.hex for key in rows.values_list("pk", flat=True)}
 
+    def held(self, token: str, *, lease_s: float) -> Collection[str]:
+        """See `Store.held`. It reads what is due until then from the index."""
+        with self._translated_errors(), self._connection.cursor() as cursor:
+            sql = statements.complete(statements.HELD_OF_CLAIM, self._clock)
+            cursor.execute(sql, [self._alias, self._clock.seconds(lease_s), token])
+            return {hex_of(key) for (key,) in cursor.fetchall()}
+
     def succeed(self, return_values: Mapping[str, Json], *, token: str) -> int:
         """See `Store.succeed`. It takes one statement, however many there are."""
         values: list[Any] = [value.text for value in return_values.values()]

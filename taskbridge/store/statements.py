@@ -170,6 +170,12 @@ LOST_OF_CLAIM = """
 SELECT id, priority, {seconds_until_wake} FROM {table}
 WHERE backend = %s AND wake_at <= {later} AND status = 'RUNNING' AND token = %s"""
 
+# Of a claim whose leases hold, hence within what is due until they end.
+HELD_OF_CLAIM = """
+SELECT id FROM {table}
+WHERE backend = %s AND wake_at > {now} AND wake_at <= {later} AND status = 'RUNNING'
+AND token = %s"""
+
 EXPIRE = """
 UPDATE {table} SET status = %s, errors = %s, lost = lost + 1, token = '', pushes = 0,
 finished_at = {finished_at}, wake_at = {next_wake}

@@ -33,9 +33,10 @@ from .contracts.enqueueing import EnqueueContract
 from .contracts.function import AsyncTasksContract
 from .contracts.loss import AtMostOnceContract, RecoveryContract
 from .contracts.moment import PriorityContract, RunAfterContract
-from .contracts.policy import TimeoutContract, UniqueContract
+from .contracts.policy import UniqueContract
 from .contracts.results import ResultsContract
 from .contracts.retries import RetriesContract
+from .contracts.timeout import TimeoutContract
 from .contracts.transaction import EnqueueInTransactionContract
 from .contracts.worker import WorkerContract
 

@@ -7,7 +7,13 @@ be short, 1 or 2 seconds, since tests wait until it ends.
 from .contract import BackendContract
 from .contracts.duplicates import DuplicatesContract
 from .contracts.retries import DurableRetriesContract
+from .contracts.timeout import DurableTimeoutContract
 
 
-class DurableContract(DurableRetriesContract, DuplicatesContract, BackendContract):
+class DurableContract(
+    DurableRetriesContract,
+    DurableTimeoutContract,
+    DuplicatesContract,
+    BackendContract,
+):
     """The whole contract of an alias whose DELIVERY is durable."""

@@ -170,7 +170,8 @@ class Pool:
             time.sleep(RESPAWN_PAUSE_S)  # it died without work: do not spin
         else:
             logger.error(
-                "Process %s died while it ran %s; what is in it runs again when the "
+                "Process %s died while it ran %s. The record of a task says what "
+                "becomes of it; without one (native delivery), it runs again when the "
                 "lock expires, %.0f s after it was taken (%s).",
                 slot.pid,
                 named(slot.keys),

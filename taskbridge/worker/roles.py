@@ -15,6 +15,7 @@ from taskbridge.pulse import Pulse, tell
 from taskbridge.store import Store
 from taskbridge.store.factory import open_store
 
+from . import warden
 from .child import Child, Main
 from .connections import keep_connections
 
@@ -26,6 +27,8 @@ HEALTHY_AFTER_S = 60
 ADOPT_EVERY_S = 30
 ADOPT_FOR_S = 60
 """How long a process may look for messages under former names."""
+WARDEN_WAITS_S = 5
+"""How long the warden waits for an answer of the store, before it asks again."""
 DELIVERED = 10
 """Exit status of a child that delivered something; see `deliver_due`."""
 
@@ -145,6 +148,14 @@ def run_dispatcher(backend: Backend) -> int:
             return 1
     dispatcher.finish()
     return 0
+
+
+def run_warden(backend: Backend, pulse: Pulse) -> int:
+    """Run the warden of a worker until the worker has ended for good."""
+    keep_connections(backend.options)
+    store = open_store(backend.alias)
+    store.stay_in_session(answer_s=WARDEN_WAITS_S)
+    return warden.run(backend, store, pulse)
 
 
 def deliver_due(backend: Backend) -> int:

@@ -28,6 +28,7 @@ from .roles import (
     looks_for_former_names,
     run_dispatcher,
     run_native_worker,
+    run_warden,
     run_worker,
 )
 from .threads import warn_of_threads
@@ -38,6 +39,10 @@ logger = logging.getLogger("taskbridge")
 ONE_SIGNAL_S = 1
 """Stop signals within this time are one: coreutils' `timeout`, process managers and the
 init of a container send it to a process and, milliseconds later, to its group."""
+
+
+WARDEN_WRITES_FOR_S = 5
+"""How long the warden may take, at least, when the worker has ended."""
 
 
 class Supervisor:
@@ -70,6 +75,9 @@ class Supervisor:
         """time.monotonic() of the first stop signal."""
         self._is_impatient = False
         self._deadline = 0.0
+        self._pulse: Pulse | None = None
+        self._warden: Role | None = None
+        """Ends after the worker, which it watches to its end."""
 
     def run(self) -> int:
         """Supervise until stopped, or until burst ends.
@@ -101,7 +109,7 @@ class Supervisor:
         roles = []
         watch = None
         if options := self._options:
-            pulse = Pulse(options.concurrency)
+            pulse = self._pulse_of(options)
             watch = Watch(self._backend, options, pulse)
             roles = self._worker_roles(options, pulse)
         if self._backend.keeps_records:
@@ -109,6 +117,7 @@ class Supervisor:
         while not self._is_stopping:
             for role in roles:
                 role.keep_running(self._fork)
+            self._keep_warden()
             if watch:
                 watch.step(roles[0].child, self._fork)
             wait(0.5)
@@ -121,8 +130,34 @@ class Supervisor:
             for child, role in children.items()
             if not isinstance(role, Errand)  # which runs no tasks
         }
+        self._end_warden(wait)
         # -SIGTERM: it was stopped before it could take any task.
         return int(not statuses <= {0, -signal.SIGTERM})
+
+    def _pulse_of(self, options: WorkerOptions) -> Pulse:
+        pulse = self._pulse = Pulse(options.concurrency)
+        if self._backend.keeps_records:
+            main = partial(run_warden, pulse=pulse)
+            self._warden = Role(f"warden of {self._backend}", main)
+        return pulse
+
+    def _keep_warden(self) -> None:
+        if self._warden:
+            self._warden.keep_running(self._fork)
+
+    def _end_warden(self, wait: Callable[[float], None]) -> None:
+        """Let the warden write what is left to be written, now that nothing runs."""
+        child = self._warden.child if self._warden else None
+        if child is None or self._pulse is None:
+            return
+        self._pulse.end_for_good()
+        self._deadline = max(self._deadline, time.monotonic() + WARDEN_WRITES_FOR_S)
+        child.terminate()  # which only wakes it
+        while not child.has_ended():
+            if time.monotonic() > self._deadline or self._is_impatient:
+                child.kill()
+            wait(0.5)
+        child.reap()
 
     def _worker_roles(self, options: WorkerOptions, pulse: Pulse) -> list[Role]:
         backend = self._backend
@@ -148,15 +183,23 @@ class Supervisor:
             self._run_child(partial(adopt, queues=options.queues), wait)
         if is_durable and self._run_child(deliver_due, wait) not in {0, DELIVERED}:
             return 1
-        with contextlib.closing(Pulse(options.concurrency)) as pulse:
-            main = partial(run_worker, options=options, pulse=pulse)
-            while not self._is_stopping:
-                status = self._run_child(main, wait)
-                if status or not is_durable:
-                    return int(bool(status) and not self._is_early_stop(status))
-                status = self._run_child(deliver_due, wait)
-                if status != DELIVERED:
-                    return int(bool(status) and not self._is_early_stop(status))
+        with contextlib.closing(self._pulse_of(options)) as pulse:
+            status = self._run_workers(options, pulse, wait)
+            self._end_warden(wait)
+        return status
+
+    def _run_workers(
+        self, options: WorkerOptions, pulse: Pulse, wait: Callable[[float], None]
+    ) -> int:
+        is_durable = self._backend.keeps_records
+        main = partial(run_worker, options=options, pulse=pulse)
+        while not self._is_stopping:
+            status = self._run_child(main, wait)
+            if status or not is_durable:
+                return int(bool(status) and not self._is_early_stop(status))
+            status = self._run_child(deliver_due, wait)
+            if status != DELIVERED:
+                return int(bool(status) and not self._is_early_stop(status))
         return 0
 
     def _is_early_stop(self, status: int) -> bool:
@@ -165,6 +208,7 @@ class Supervisor:
     def _run_child(self, main: Main, wait: Callable[[float], None]) -> int:
         child = self._fork(main)
         while not child.has_ended():
+            self._keep_warden()
             if self._is_stopping:
                 self._ask_to_end([child])
                 return self._wait_for_end(child, wait)

@@ -323,8 +323,8 @@ def test_answer_beyond_an_adapter_is_an_error_and_not_believed(settings, deliver
     assert [
         message.partition(" to ")[2].partition(",")[0] for _, message, _ in found
     ] == [*BEYOND_ADAPTERS]
-    with pytest.raises(InvalidTask, match="cannot honour timeout=5"):
-        taskbridge.task(timeout=5)(function)
+    with pytest.raises(InvalidTask, match="cannot honour unique='key'"):
+        taskbridge.task(unique="key")(function)
     assert task_backends["default"].features.recovery is not Support.NO
 
 

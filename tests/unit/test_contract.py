@@ -9,7 +9,7 @@ from taskbridge.backend import Features, Support
 from taskbridge.compat import task_backends
 from taskbridge.testing.contract import BackendContract
 from taskbridge.testing.contract_durable import DurableContract
-from taskbridge.testing.contracts import loss
+from taskbridge.testing.contracts import loss, timeout
 from taskbridge.testing.contracts.feature import (
     OBSERVED,
     Answer,
@@ -22,9 +22,10 @@ from taskbridge.testing.contracts.fixtures import ContractFixtures
 from taskbridge.testing.contracts.function import AsyncTasksContract
 from taskbridge.testing.contracts.loss import AtMostOnceContract, RecoveryContract
 from taskbridge.testing.contracts.moment import PriorityContract, RunAfterContract
-from taskbridge.testing.contracts.policy import TimeoutContract, UniqueContract
+from taskbridge.testing.contracts.policy import UniqueContract
 from taskbridge.testing.contracts.results import ResultsContract
 from taskbridge.testing.contracts.retries import RetriesContract
+from taskbridge.testing.contracts.timeout import TimeoutContract
 from taskbridge.testing.contracts.transaction import EnqueueInTransactionContract
 from taskbridge.testing.memory import MemoryBackend
 
@@ -242,9 +243,9 @@ class TestContractCatches(InProcess, ContractFixtures):
             ),
             (
                 TimeoutContract,
-                "test_timeout_is_refused_by_name",
-                pytest.fail.Exception,
-                "no test of the supported side yet: add one to TimeoutContract",
+                "test_attempt_that_takes_too_long_is_stopped",
+                AssertionError,
+                "'go_on': 1",
             ),
             (
                 UniqueContract,
@@ -276,6 +277,7 @@ class TestContractCatches(InProcess, ContractFixtures):
         self, run_test, monkeypatch, contract, name, error, message
     ):
         monkeypatch.setattr(loss, "LATEST_S", 0.1)
+        monkeypatch.setattr(timeout, "FOREVER_S", 1)
         with pytest.raises(error, match=message):
             run_test(contract, name, "Boaster")
 

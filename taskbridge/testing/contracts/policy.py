@@ -15,17 +15,6 @@ from taskbridge.testing.ledger import Ledger
 from .feature import Answer, FeatureContract
 
 
-class TimeoutContract(FeatureContract):
-    """An attempt that takes too long is stopped."""
-
-    feature = "timeout"
-
-    def test_timeout_is_refused_by_name(self, answer: Answer, ledger: Ledger) -> None:
-        """The supported side has no test yet, and fails by that."""
-        answer.fail_for_want_of_a_test()
-        check_refused(answer, self.alias, ledger, timeout=5)
-
-
 class UniqueContract(FeatureContract):
     """A second task under the same key is refused."""
 

@@ -65,10 +65,10 @@ def expire_leases():
 def killed_in(queue, monkeypatch, number, *, is_saved=True):
     """Run the only envelope, whose process dies in the task with this number."""
 
-    def run_until(result, cancellation):
+    def run_until(result, supervision):
         if result.args == [number]:
             raise Killed
-        return attempt(result, cancellation)
+        return attempt(result, supervision)
 
     attempt = claim.attempt
     with monkeypatch.context() as patch:
