@@ -13,7 +13,15 @@ from typing import TypeVar
 from django.db import close_old_connections
 
 from .adapter import Adapter
-from .dispatch import Apart, DueTasks, LostAttempts, Pruning, Takeover, Troubles
+from .dispatch import (
+    Apart,
+    DueTasks,
+    LostAttempts,
+    Pruning,
+    Takeover,
+    Troubles,
+    Unparking,
+)
 from .dispatch.lost import SLOW_S
 from .exceptions import WorkerFailed
 from .patience import drop_connections
@@ -57,6 +65,7 @@ class Dispatcher:
         self._apart = Apart(self._due.step) if pushes_apart else None
         self._lost = LostAttempts(adapter, self._store)
         self._takeover = Takeover(adapter, self._store)
+        self._unparking = Unparking(self._store)
         self._pruning = Pruning(self._store, adapter.durable_options)
         self._troubles = Troubles(adapter)
 
@@ -132,6 +141,7 @@ class Dispatcher:
 
     def _keep_house(self) -> None:
         self._do("take over what waits elsewhere", self._takeover.step)
+        self._do("look for what is parked", self._unparking.step)
         self._do("delete old records", self._pruning.step)
 
     def _do(self, duty: str, step: Callable[[], T | None]) -> T | None:

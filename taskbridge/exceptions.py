@@ -41,3 +41,7 @@ class TaskCancelled(TaskbridgeException):
 
 class WorkerLost(TaskbridgeException):
     """An attempt ended with the loss of its worker; found in ``TaskResult.errors``."""
+
+
+class NotDurable(TaskbridgeException):
+    """Something was asked of a backend that only durable delivery can do."""

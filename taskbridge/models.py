@@ -82,3 +82,52 @@ class TaskRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.task} {self.id} ({self.status})"
+
+
+class PausedQueue(models.Model):
+    """A queue that takes no attempt until it is resumed; see `taskbridge.pausing`."""
+
+    id = models.BigAutoField(primary_key=True)
+    backend = models.CharField(max_length=64)
+    """Alias in TASKS."""
+    queue_name = models.CharField(max_length=255)
+    paused_at = models.DateTimeField()
+    paused_by = models.CharField(max_length=255, default="")
+
+    class Meta:  # noqa: D106 - Django says what it is
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["backend", "queue_name"], name="taskbridge_paused"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.queue_name} of {self.backend}"
+
+
+class WorkerRecord(models.Model):
+    """A worker or a dispatcher that runs, or that ended without saying so.
+
+    Nothing depends on it: it is there to be looked at.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    """Version 7, made by its supervisor."""
+    backend = models.CharField(max_length=64)
+    """Alias in TASKS."""
+    host = models.CharField(max_length=64)
+    """As in the names of its processes; see `worker_id`."""
+    pid = models.BigIntegerField()
+    """Of its supervisor."""
+    concurrency = models.PositiveIntegerField()
+    """0: it is a dispatcher alone."""
+    queues = models.TextField()
+    """JSON: a list of names."""
+    version = models.CharField(max_length=64)
+    """Of TaskBridge."""
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    """When it last said that it is there."""
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.pid} of {self.backend}"

@@ -10,7 +10,12 @@ def worker_id() -> str:
     return _worker_id(os.getpid())
 
 
+def host() -> str:
+    """Return what it calls this host."""
+    # django-background-tasks keeps 64 characters of the whole.
+    return socket.gethostname()[:40]
+
+
 @cache
 def _worker_id(pid: int) -> str:
-    # django-background-tasks keeps 64 characters of it.
-    return f"{socket.gethostname()[:40]}:{pid}"
+    return f"{host()}:{pid}"

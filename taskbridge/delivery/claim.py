@@ -33,6 +33,7 @@ from taskbridge.store import Json, Store
 from .absent import Absent
 from .cancelling import Cancellation
 from .lease import Hold, LeaseKeeper
+from .paused import Refused
 from .turns import Turns, in_turn, new_token
 
 T = TypeVar("T")
@@ -67,6 +68,7 @@ class Claim:
         store: Store,
         leases: LeaseKeeper,
         absent: Absent,
+        refused: Refused,
         options: DurableOptions,
         *,
         sender: type,
@@ -75,12 +77,13 @@ class Claim:
         self._sender = sender
         self._leases = leases
         self._absent = absent
+        self._parking = refused
         self._options = options
         self._token = ""
         self._turns = Turns(())
         self._is_refused = False
-        self._is_claimed = False
-        """Whether the store has said which of them are ours."""
+        self._unclaimed: list[TaskResult[Any]] = []
+        """Those of which the store has said that they are not ours."""
         self._running: set[str] = set()
         """Ids whose leases are extended."""
         self._saving = threading.Lock()
@@ -124,8 +127,8 @@ class Claim:
                 self._save()
             if self._is_refused:
                 alone = list(results)
-            elif self._is_claimed and len(claimed) < len(results) > 1:
-                alone = self._given_back([r for r in results if r.id not in claimed])
+            elif self._unclaimed and len(results) > 1:
+                alone = self._given_back(self._unclaimed)
         return alone
 
     def _run_in_turn(self, hold: Hold) -> None:
@@ -249,9 +252,9 @@ class Claim:
             else:
                 events.not_started([result.id for result in results], exc)
             return set()
-        self._is_claimed = True
         unclaimed = [result for result in results if result.id not in claimed]
         self._absent.look(unclaimed, self._leases.ask)
+        self._unclaimed = self._parking.park(unclaimed, self._leases.ask)
         return claimed
 
     def _given_back(self, results: Sequence[TaskResult[Any]]) -> list[TaskResult[Any]]:

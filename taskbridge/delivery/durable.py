@@ -39,6 +39,7 @@ from .breaker import Breaker
 from .cancelling import cancel
 from .claim import Claim
 from .lease import LeaseKeeper
+from .paused import Refused
 from .progress import progress
 
 LONGEST_NAME = 255
@@ -51,6 +52,7 @@ class _Shared:
 
     leases: LeaseKeeper
     absent: Absent
+    refused: Refused
     breaker: Breaker = field(default_factory=Breaker)
 
 
@@ -82,7 +84,8 @@ class DurableDelivery(Delivery):
         if found is None:
             leases = LeaseKeeper(self._store, self._options.lease_s)
             found = _shared.setdefault(
-                self._adapter.alias, _Shared(leases, Absent(self._store))
+                self._adapter.alias,
+                _Shared(leases, Absent(self._store), Refused(self._store)),
             )
         return found
 
@@ -187,10 +190,11 @@ class DurableDelivery(Delivery):
             self._claim().run(group)
 
     def _claim(self) -> Claim:
-        sender = type(self._adapter)
         common = self._common
         return Claim(
-            self._store, common.leases, common.absent, self._options, sender=sender
+            *(self._store, common.leases, common.absent, common.refused),
+            self._options,
+            sender=type(self._adapter),
         )
 
     def _from_now(self, run_after: datetime | None) -> dict[str, float]:

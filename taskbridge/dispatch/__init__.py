@@ -4,6 +4,15 @@ from .apart import Apart
 from .due import DueTasks
 from .house import Pruning, Takeover
 from .lost import LostAttempts
+from .parking import Unparking
 from .trouble import Troubles
 
-__all__ = ["Apart", "DueTasks", "LostAttempts", "Pruning", "Takeover", "Troubles"]
+__all__ = [
+    "Apart",
+    "DueTasks",
+    "LostAttempts",
+    "Pruning",
+    "Takeover",
+    "Troubles",
+    "Unparking",
+]

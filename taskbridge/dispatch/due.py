@@ -20,6 +20,7 @@ from taskbridge.store.record import message_of_record
 
 from .aside import LONGEST_DOUBT_S, Aside
 from .backlog import LONGEST_REDELIVER_S, Backlog
+from .parking import Parking
 from .portions import portions
 
 logger = logging.getLogger("taskbridge")
@@ -41,6 +42,7 @@ class DueTasks:
         self._options = adapter.durable_options
         self._aside = Aside()
         self._backlog = Backlog(adapter, store)
+        self._parking = Parking(store)
         self._is_broker_down = False
         self._push_until = 0.0
         """The end of PUSH_FOR_S, on time.monotonic()."""
@@ -61,10 +63,11 @@ class DueTasks:
         if not ready:
             return None
         self._push_until = time.monotonic() + PUSH_FOR_S
-        moved = 0
+        moved, ready, locked = self._parking.park(ready)
+        self._aside.leave(locked)
         if not self._is_broker_down and any(each.pushes for each in ready):
             waiting, ready = self._backlog.split(ready)
-            moved = self._postpone(waiting)
+            moved += self._postpone(waiting)
         for pushes, group in groupby(sorted(ready, key=_pushes), key=_pushes):
             for portion in portions(self._store, [each.id for each in group]):
                 moved += self._deliver(portion, pushes)

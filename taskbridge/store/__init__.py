@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 from taskbridge.compat import TaskError
@@ -48,6 +49,13 @@ class Pruned(NamedTuple):
     """Those that rows of other tables refer to."""
     more: bool
     """Whether others may be old enough, too."""
+
+
+class PausedSince(NamedTuple):
+    """When a queue was paused, and by whom."""
+
+    at: datetime
+    by: str
 
 
 NOTHING_FROM_NOW: Mapping[str, float] = {}
@@ -154,7 +162,7 @@ class Store(ByHand):
 
         Returns:
             Those that are RUNNING here now. The others were cancelled, finished, or
-            started somewhere else.
+            started somewhere else; or their queue is paused.
         """
 
     @abstractmethod
@@ -320,6 +328,54 @@ class Store(ByHand):
         Those that somebody has locked are not among them.
         """
 
+    # Pausing.
+
+    @abstractmethod
+    def pause(self, queue_name: str, *, by: str) -> bool:
+        """Have `claim` refuse what is in a queue; False: it did before."""
+
+    @abstractmethod
+    def resume(self, queue_name: str) -> bool:
+        """End a pause, and make due what is parked; False: the queue was not paused."""
+
+    @abstractmethod
+    def paused(self) -> Mapping[str, PausedSince]:
+        """Return the queues that are paused."""
+
+    @abstractmethod
+    def park(self, ids: Collection[str], queue_name: str) -> int:
+        """Have no look come to READY records that are due, until they are resumed.
+
+        Those that somebody has locked are left alone, and all of them if their queue
+        is not paused.
+
+        Returns:
+            How many.
+        """
+
+    @abstractmethod
+    def park_refused(
+        self, ids: Collection[str], queue_name: str, *, attempt: int
+    ) -> int:
+        """Park READY records whose messages are used up, or make them due.
+
+        Args:
+            ids: those that `claim` has refused.
+            queue_name: in which they are.
+            attempt: how often they were started before, according to the message.
+
+        Returns:
+            How many: the others were started, or have finished.
+        """
+
+    @abstractmethod
+    def unpark_left_over(self) -> int:
+        """Make due what is parked in queues that are not paused; return how many.
+
+        Whoever resumed them may have been killed before it was done, and whoever parked
+        a record may have looked just before a pause ended.
+        """
+
     @abstractmethod
     def prune(
         self, *, successful_s: float | None, failed_s: float | None, limit: int
@@ -383,6 +439,7 @@ __all__ = [
     "Forgotten",
     "Found",
     "Json",
+    "PausedSince",
     "Pruned",
     "Record",
     "Standing",

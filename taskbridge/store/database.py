@@ -23,6 +23,7 @@ from . import NOTHING_FROM_NOW, Due, Pruned, Store, statements
 from .clock import clock_of
 from .errors import is_away
 from .handwork import Handwork
+from .pausing import Pauses
 from .pruning import NOBODY, OldRecords
 from .record import (
     INSERTED,
@@ -47,7 +48,7 @@ SETTLED_S = 0.1
 """How long a statement may take there if nobody else writes."""
 
 
-class DatabaseStore(Handwork, Store):
+class DatabaseStore(Handwork, Pauses, Store):
     """Rows of `TaskRecord`, in the database that the router names for writing."""
 
     def __init__(self, alias: str) -> None:

@@ -6,18 +6,23 @@ Each touches rows by primary key, or by the index on (backend, wake_at).
 
 from functools import lru_cache
 
-from taskbridge.models import TaskRecord
+from taskbridge.models import PausedQueue, TaskRecord
 
 from .clock import CLOCKS, Clock
 
 TABLE = TaskRecord._meta.db_table  # noqa: SLF001 - Django documents it
+PAUSED = PausedQueue._meta.db_table  # noqa: SLF001 - the same
+
+# It reads one entry of a table that is nearly always empty.
+IS_PAUSED = """EXISTS (SELECT 1 FROM {paused} AS paused
+WHERE paused.backend = {table}.backend AND paused.queue_name = {table}.queue_name)"""
 
 START = """
 UPDATE {table} SET status = 'RUNNING', attempt = attempt + 1, worker_ids = %s,
 token = %s, last_attempted_at = {now}, started_at = COALESCE(started_at, {now}),
 wake_at = {written_later}
 WHERE id {among} AND status = 'READY' AND attempt = %s AND cancelled_by = ''
-{fresh}{without_flush}"""
+AND NOT {is_paused}{fresh}{without_flush}"""
 
 # What was given back may be what killed its worker, and is claimed alone from then on.
 # One that is to run at most once may be new to who asks for it together with others.
@@ -30,6 +35,21 @@ FRESH = "AND given_back = 0 AND NOT at_most_once"
 WITHOUT_FLUSH = """
 AND CASE WHEN at_most_once THEN TRUE
 ELSE set_config('synchronous_commit', 'off', TRUE) = 'off' END"""
+
+# That this is due may be over; that its queue is paused, too.
+PARK = """
+UPDATE {table} SET wake_at = %s, pushes = 0
+WHERE id {among} AND status = 'READY' AND wake_at <= {now} AND {is_paused}"""
+
+# A worker has its message, so it is due, and will get no other one.
+PARK_REFUSED = """
+UPDATE {table} SET pushes = 0,
+wake_at = CASE WHEN {is_paused} THEN %s ELSE {written} END
+WHERE id {among} AND status = 'READY' AND attempt = %s"""
+
+UNPARK = """
+UPDATE {table} SET wake_at = {written}
+WHERE id {among} AND status = 'READY' AND wake_at = %s AND NOT {is_paused}"""
 
 EXTEND = """
 UPDATE {table} SET wake_at = {written_later}
@@ -237,6 +257,7 @@ def complete(template: str, clock: Clock, **fragments: str) -> str:
     """Return a statement for a clock's database; `among` says for which ids."""
     return template.format(
         table=TABLE,
+        is_paused=IS_PAUSED.format(table=TABLE, paused=PAUSED),
         now=clock.now,
         later=clock.later,
         written=clock.written,

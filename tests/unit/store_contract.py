@@ -28,6 +28,7 @@ from tests.unit.store_contract_dispatch import (
     LockContract,
     RaceContract,
 )
+from tests.unit.store_contract_pausing import PausingContract
 from tests.unit.store_contract_pruning import PruningContract
 from tests.unit.store_records import (
     ERROR,
@@ -346,6 +347,7 @@ class RunContract:
 
 
 class StoreContract(
+    PausingContract,
     PruningContract,
     InsertContract,
     RunContract,

@@ -58,6 +58,21 @@ def take(store, count):
     store.take(due_ids(store, count), token="t", again_s=5, pushed_to="here")
 
 
+def pause(store, then):
+    """Call something while the queue of the records is paused."""
+    store.pause("mail", by="")
+    then(store)
+    store.resume("mail")
+
+
+def park(many):
+    return lambda store: store.park(due_ids(store, many), "mail")
+
+
+def park_refused(many):
+    return lambda s: s.park_refused(due_ids(s, many), "mail", attempt=0)
+
+
 def prune(successful_days, failed_days):
     def call(store):
         days = (successful_days, failed_days)
@@ -91,6 +106,10 @@ def calls(many):
         "give_back": lambda s: s.give_back(due_ids(s, many), token="token"),
         "given_back": lambda s: s.given_back(due_ids(s, many)),
         "reclaim": lambda s: s.reclaim("token"),
+        "claim-paused": lambda s: pause(s, lambda s: claim(s, many)),
+        "park": lambda s: pause(s, park(many)),
+        "park-refused": lambda s: pause(s, park_refused(many)),
+        "unpark-left-over": lambda s: s.unpark_left_over(),
         "redirect-none": lambda s: s.redirect("here"),
         "redirect-all": lambda s: s.redirect("there"),
         "get": lambda s: s.get(due_ids(s, many)),

@@ -8,7 +8,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from . import by_hand, dispatcher, features, prune, status, worker
+from . import by_hand, dispatcher, features, pause, prune, resume, status, worker
 
 
 class Subcommand(Protocol):
@@ -31,6 +31,8 @@ SUBCOMMANDS: Mapping[str, Subcommand] = {
     "dispatcher": dispatcher,
     "prune": prune,
     "status": status,
+    "pause": pause,
+    "resume": resume,
     "features": features,
     "cancel": by_hand.cancel,
     "retry": by_hand.retry,

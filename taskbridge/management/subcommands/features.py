@@ -1,6 +1,5 @@
 """``taskbridge features``: what is installed, and what each backend can do."""
 
-import json
 from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +10,7 @@ from taskbridge.backend import Backend
 from taskbridge.compat import task_backends
 from taskbridge.management.arguments import add_json
 from taskbridge.management.installed import installed_adapters
+from taskbridge.management.output import write_json
 
 HELP = "Show what is installed, and what each backend can do."
 
@@ -35,7 +35,7 @@ def _write_json(command: BaseCommand, backends: list[Backend]) -> None:
         "installed": [asdict(each) for each in installed_adapters()],
         "backends": {b.alias: asdict(b.features) for b in backends},
     }
-    command.stdout.write(json.dumps(report, indent=2))
+    write_json(command, report)
 
 
 def _write_text(command: BaseCommand, backends: list[Backend]) -> None:

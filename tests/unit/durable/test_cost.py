@@ -22,14 +22,15 @@ def test_task_that_succeeds_at_once_costs_one_insert_and_two_updates(queue):
     assert counted.verbs == ["INSERT", "UPDATE", "UPDATE"]
 
 
-def test_duplicate_costs_one_update(queue):
-    """And a look for its record, once a minute."""
+def test_duplicate_costs_one_update(queue, monkeypatch):
+    """And a look for its record once a minute, and at pauses once a second."""
+    monkeypatch.setattr("taskbridge.delivery.paused.LOOK_EVERY_S", 60)
     add.enqueue(1)
     queue.push(queue.envelopes * 2)
     counted = Statements()
     with connection.execute_wrapper(counted):
         run_envelopes(queue)
-    assert counted.verbs == ["UPDATE"] * 3 + ["SELECT", "UPDATE"]
+    assert counted.verbs == ["UPDATE"] * 3 + ["SELECT", "SELECT", "UPDATE"]
     assert sample_tasks.calls == [(1, 0)]
 
 
