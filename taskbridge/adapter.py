@@ -15,6 +15,7 @@ from .features import Features
 from .message import Envelope, is_signed_here
 from .options import DurableOptions, Option
 from .queue_names import default_prefixes, prefixed
+from .recycling import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,19 @@ class WorkerOptions:
     """True: end as soon as nothing in the queues is due."""
     ready: Callable[[], None]
     """To be called once, when the worker can take tasks."""
+    max_tasks: int | None = None
+    """A process is replaced after the message with which it has run so many tasks."""
+    max_memory_mib: int | None = None
+    """The same, if a message leaves it with more resident memory than this."""
+
+    @property
+    def limits(self) -> Limits:
+        """The last two; see `taskbridge.recycling.is_worn`."""
+        return Limits(max_tasks=self.max_tasks, max_memory_mib=self.max_memory_mib)
+
+    def within_limits(self, chunk: int) -> int:
+        """Return how many tasks may be joined, so that few run beyond `max_tasks`."""
+        return min(chunk, self.max_tasks or chunk)
 
 
 class Adapter(ABC):
@@ -52,6 +66,8 @@ class Adapter(ABC):
     """The adapter's own keys of OPTIONS, besides those that every backend has."""
     longest_name: ClassVar[int] = 255
     """How many bytes the name of a queue may have in the broker."""
+    replaces_processes: ClassVar[bool] = False
+    """Whether `run_worker` honours `WorkerOptions.max_tasks` and `max_memory_mib`."""
 
     @property
     @abstractmethod

@@ -28,6 +28,7 @@ class BackgroundTasksBackend(Backend):
     required_apps: ClassVar = ("background_task",)
     app_entries: ClassVar = {"background_task": "taskbridge_background_tasks"}
     longest_name: ClassVar = 190  # a column of Task
+    replaces_processes: ClassVar = True
     options_schema: ClassVar = {
         "POLL": Option(types=(int, float), description="seconds between looks"),
         "NOTIFY": Option(types=bool, description="whether new rows wake idle workers"),
@@ -64,6 +65,7 @@ class BackgroundTasksBackend(Backend):
         rows = self._rows()
         wakeups = rows.wakeups(names) if self._notifies else None
         chunk = self.durable_options.chunk if self.keeps_records else 1
+        chunk = options.within_limits(chunk)
         Pool(rows, options, poll_s=poll_s, chunk=chunk, wakeups=wakeups).run()
 
     def queue_depths(self) -> dict[str, int | None]:

@@ -32,6 +32,7 @@ class CeleryBackend(Backend):
     path of the project's own.
     """
 
+    replaces_processes: ClassVar = True
     options_schema: ClassVar = {
         "BROKER_URL": Option(types=str, description="a redis:// or amqp:// URL"),
         "APP": Option(types=str, description="the dotted path of a Celery app"),

@@ -74,13 +74,14 @@ def run_worker(
         from . import acks  # noqa: PLC0415 - kombu's module needs redis-py
 
         acks.install()
+    chunk = options.within_limits(chunk)
     Consumer.merger = Merger(chunk, options.concurrency) if chunk > 1 else None
     # 300 by default: stopping would now and then take 30 s, and we need no results.
     billiard_pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = CONSUME_TRIES
     worker = app.Worker(
         # Random: of two workers with one name, RabbitMQ lets only the first start.
         hostname=f"taskbridge-{alias}-{token_hex(4)}@{gethostname()}",
-        pool="prefork",
+        pool=_pool(app, options),
         concurrency=options.concurrency,
         queues=list(options.queues),
         prefetch_multiplier=1,
@@ -94,6 +95,20 @@ def run_worker(
     _exit_function()  # its directory of pipes would stay: nothing else removes it here
     if worker.exitcode:
         raise WorkerFailed(f"{broker}: Celery's worker ended with {worker.exitcode}.")
+
+
+def _pool(app: Celery, options: WorkerOptions) -> str:
+    """Return the path of a pool that honours the limits of a process.
+
+    Those that a project's own app has set stay where the command says nothing else.
+    """
+    if options.max_tasks:
+        app.conf.worker_max_tasks_per_child = None
+    if options.max_memory_mib:
+        app.conf.worker_max_memory_per_child = None
+    if options.max_tasks or options.max_memory_mib:
+        return "taskbridge_celery.pool:TaskPool"
+    return "prefork"
 
 
 def _usable(broker: Broker, queues: tuple[str, ...]) -> tuple[str, ...]:

@@ -46,6 +46,7 @@ class DjangoQBackend(Backend):
     required_apps: ClassVar = ("django_q",)
     app_entries: ClassVar = {"django_q": "taskbridge_django_q"}
     longest_name: ClassVar = 100  # columns of OrmQ and Schedule
+    replaces_processes: ClassVar = True
     options_schema: ClassVar = {
         "BROKER_URL": Option(types=str, description="a redis:// URL, or orm://ALIAS"),
         "RETRY": Option(types=(int, float), description="seconds (ORM broker)"),
@@ -85,7 +86,8 @@ class DjangoQBackend(Backend):
 
         broker = self.broker(options.queues)
         if self.keeps_records:
-            broker.join(self.durable_options.chunk, options.concurrency)
+            chunk = options.within_limits(self.durable_options.chunk)
+            broker.join(chunk, options.concurrency)
         run_worker(broker, options)
 
     def queue_depths(self) -> dict[str, int | None]:

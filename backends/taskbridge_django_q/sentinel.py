@@ -5,6 +5,8 @@ for work. Killed then (by the OOM killer, or by hand), it leaves the lock locked
 its successor and all others wait for ever.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import signal
@@ -25,6 +27,7 @@ from django_q.worker import worker
 
 from taskbridge.execution import run
 from taskbridge.pulse import begin_task, end_task
+from taskbridge.recycling import is_worn
 
 from .joining import NATIVE_TASK
 
@@ -32,6 +35,9 @@ logger = logging.getLogger("taskbridge")
 
 STOP = "STOP"
 """What Django-Q2 puts into a queue to end a process."""
+IDLE, RECYCLED = -1, -2
+"""What Django-Q2 writes into the timer of a process."""
+REPLACED_WITHIN_S = 0.1
 
 
 def install() -> None:
@@ -55,11 +61,28 @@ class MortalSentinel(cluster.Sentinel):
         """Start a pool process; see Django-Q2."""
         global _timer  # noqa: PLW0603 - what a forked process knows about itself
         _timer = _Timer()
-        queues = _Tasks(self.task_queue), _Results(self.result_queue)
-        self.spawn_process(worker, *queues, _timer, self.timeout)
+        tasks = _Tasks(self.task_queue, _timer, self._stopping)
+        self.spawn_process(
+            worker, tasks, _Results(self.result_queue), _timer, self.timeout
+        )
+
+    def stop(self) -> None:
+        """End all processes, once what was taken has run; see Django-Q2.
+
+        It counts on every process to take what is left, so those that end by
+        themselves are replaced first.
+        """
+        self._stopping.value = 1
+        while ending := [p for p in self.pool if p.timer.value == RECYCLED]:
+            for process in ending:
+                process.join(REPLACED_WITHIN_S)
+                if not process.is_alive():
+                    self.reincarnate(process)
+        super().stop()
 
     def start(self) -> None:
         """Start all processes and guard them; see Django-Q2."""
+        self._stopping = RawValue(c_byte, 0)
         # Django-Q2 looks only twice a second, and not at all once it is told to stop.
         signal.signal(signal.SIGCHLD, self._on_end_of_child)
         super().start()
@@ -83,11 +106,13 @@ class MortalSentinel(cluster.Sentinel):
 class _Tasks:
     """Hands tasks to a process, which need not look up our function each time."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, timer: _Timer, stopping: Any) -> None:
         self._queue = queue
+        self._timer = timer
+        self._stopping = stopping
 
     def get(self) -> Any:
-        task = self._queue.get()
+        task = STOP if self._is_recycled() else self._queue.get()
         if task == STOP:
             # Otherwise multiprocessing would wait for what a task has left running.
             for child in active_children():
@@ -95,6 +120,19 @@ class _Tasks:
         if isinstance(task, dict) and task["func"] == NATIVE_TASK:
             task["func"] = run
         return task
+
+    def _is_recycled(self) -> bool:
+        """Whether this process ends here, and the sentinel knows that it does.
+
+        Either it sees that the sentinel stops, or the sentinel sees that it ends.
+        """
+        if not is_worn():
+            return False
+        self._timer.value = RECYCLED
+        if self._stopping.value:
+            self._timer.value = IDLE
+            return False
+        return True
 
 
 class _Results:

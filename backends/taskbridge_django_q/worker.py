@@ -22,6 +22,8 @@ from .orm_broker import OrmBroker
 logger = logging.getLogger("taskbridge")
 
 LOOK_EVERY_S = 0.1
+REPLACE_EVERY_S = 0.1
+"""How often the sentinel looks for a process that has ended; usually twice a second."""
 OF_THE_PROJECT = ("CLUSTER_NAME", "SAVE_LIMIT", "ACK_FAILURES", "SYNC")
 """What decides where, and how, a task of ours that calls ``async_task`` queues."""
 
@@ -119,6 +121,10 @@ def _configure(broker: OrmBroker | RedisBroker, options: WorkerOptions) -> None:
     Conf.ACK_FAILURES = True
     Conf.TIMEOUT = None
     Conf.RECYCLE = 0
+    if options.max_memory_mib:
+        Conf.MAX_RSS = None  # it goes by the most that a process ever had
+    if options.max_tasks or options.max_memory_mib:
+        Conf.GUARD_CYCLE = REPLACE_EVERY_S
     Conf.CLUSTER_NAME = broker.schedules
     # Delayed tasks are fired here, into their queue, also if the project's are not.
     Conf.SCHEDULER = True

@@ -19,6 +19,7 @@ from taskbridge.handles import Cancellation, TaskContext, TaskResult
 from taskbridge.plain import normal_value
 from taskbridge.policy import policy_of
 from taskbridge.pulse import note_call, note_return
+from taskbridge.recycling import count_task
 from taskbridge.results import set_fields, unusable_value, with_this_worker
 from taskbridge.signature import check_call
 
@@ -92,6 +93,7 @@ def attempt(
         BaseException: what the handler raised.
     """
     note_handlers()
+    count_task()
     close_stale_connections()
     # A task must not leave its language or any other context variable to the next one.
     context = copy_context()

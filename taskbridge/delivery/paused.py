@@ -10,8 +10,8 @@ from typing import Any
 
 from django.db import DatabaseError
 
-from taskbridge.compat import TaskResult
 from taskbridge.exceptions import StoreUnavailable
+from taskbridge.handles import TaskResult
 from taskbridge.store import Store
 
 logger = logging.getLogger("taskbridge")

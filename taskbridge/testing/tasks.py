@@ -36,6 +36,18 @@ def record_context(context: TaskContext, ledger: str) -> None:
 
 
 @task
+def use_memory(ledger: str, key: str, mib: int, keeps: bool) -> None:  # noqa: FBT001 - JSON
+    """Use memory, maybe for as long as the process lives, and write that it ran."""
+    used = b"x" * (mib << 20)
+    if keeps:
+        _kept.append(used)
+    Ledger(Path(ledger)).write(key, "ran")
+
+
+_kept: list[bytes] = []
+
+
+@task
 def record_slowly(ledger: str, key: str, seconds: float) -> None:
     """Write when it starts and when it finishes."""
     Ledger(Path(ledger)).write(key, "started")

@@ -94,7 +94,7 @@ class Pool:
         return self._options.burst and nothing_runs and found == 0
 
     def _idle(self) -> list[Slot]:
-        return [slot for slot in self._slots if not slot.keys]
+        return [slot for slot in self._slots if slot.is_idle]
 
     def _start_tasks(self) -> int | None:
         """Give each idle process a chunk; return how many, None if unknown."""
@@ -166,9 +166,7 @@ class Pool:
     def _replace(self, slot: Slot) -> None:
         self._slots.remove(slot)
         slot.close()
-        if not slot.keys:
-            time.sleep(RESPAWN_PAUSE_S)  # it died without work: do not spin
-        else:
+        if slot.keys:
             logger.error(
                 "Process %s died while it ran %s. The record of a task says what "
                 "becomes of it; without one (native delivery), it runs again when the "
@@ -178,6 +176,8 @@ class Pool:
                 self._table.lock_s,
                 self._table.lock_setting,
             )
+        elif not slot.is_worn:
+            time.sleep(RESPAWN_PAUSE_S)  # it died without work: do not spin
         self._spawn()
 
     def _close(self) -> None:

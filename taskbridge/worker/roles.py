@@ -12,6 +12,7 @@ from taskbridge.backend import Backend
 from taskbridge.dispatcher import Dispatcher
 from taskbridge.exceptions import BackendUnavailable
 from taskbridge.pulse import Pulse, tell
+from taskbridge.recycling import limit
 from taskbridge.store import Store
 from taskbridge.store.factory import open_store
 
@@ -93,6 +94,7 @@ class Errand(Role):
 def run_worker(backend: Backend, options: WorkerOptions, pulse: Pulse) -> int:
     """Run the worker of a backend."""
     tell(pulse)
+    limit(options.limits)
     keep_connections(backend.options)
     backend.run_worker(options)
     return 0

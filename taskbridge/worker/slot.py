@@ -18,6 +18,7 @@ from taskbridge.adapter import let_tasks_finish
 from taskbridge.attempt import flush_output
 from taskbridge.execution import run
 from taskbridge.patience import insist
+from taskbridge.recycling import is_worn
 from taskbridge.store.errors import is_away
 
 from .table import Table
@@ -26,6 +27,9 @@ T = TypeVar("T")
 
 logger = logging.getLogger("taskbridge")
 
+DONE = b"done"
+LAST = b"last"
+"""What a process says when its rows are done; with the last ones it ends."""
 INSIST_FOR_S = 60
 """How long a process tries to read a row, or to remove those that it has run."""
 
@@ -37,7 +41,14 @@ class Slot:
         self.pid = pid
         self.connection = connection
         self.keys: list[int] = []
-        """The rows that it runs; none: it is idle."""
+        """The rows that it runs; none: it is idle, or about to end."""
+        self.is_worn = False
+        """Whether it ends now, since it has run enough."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it can be given rows."""
+        return not self.keys and not self.is_worn
 
     @classmethod
     def fork(cls, table: Table, owner: str, siblings: Sequence[Slot]) -> Slot:
@@ -66,7 +77,7 @@ class Slot:
     def receive(self) -> None:
         """Take note that its rows are done."""
         with contextlib.suppress(EOFError, OSError):  # it died; has_ended() tells
-            self.connection.recv_bytes()
+            self.is_worn = self.connection.recv_bytes() == LAST
             self.keys = []
 
     def has_ended(self) -> bool:
@@ -97,10 +108,12 @@ def _exit_after(function: Callable[[], None]) -> None:
 def _serve(connection: Connection, table: Table, owner: str) -> None:
     let_tasks_finish()
     with contextlib.suppress(EOFError):
-        while True:
+        is_last = False
+        while not is_last:
             keys, body = json.loads(connection.recv_bytes())
             _serve_rows(table, keys, body, owner)
-            connection.send_bytes(b"done")
+            is_last = is_worn()
+            connection.send_bytes(LAST if is_last else DONE)
     connections.close_all()
 
 

@@ -1,15 +1,32 @@
 """What passes between the processes of Django-Q2's cluster, past what is not needed."""
 
+from ctypes import c_byte
+from multiprocessing import RawValue
 from typing import Any
 
 import pytest
 from django_q.signals import post_execute
 
 from taskbridge.execution import run
+from taskbridge.recycling import Limits, count_task, limit
 from taskbridge_django_q.joining import NATIVE_TASK
-from taskbridge_django_q.sentinel import _Results, _Tasks
+from taskbridge_django_q.sentinel import _Results, _Tasks, _Timer
 
+STAYS, ENDS = -1, -2
 DONE = {"success": True, "save": False, "ack_id": None}
+
+
+def tasks_of(queue, *, stopping=0):
+    return _Tasks(queue, _Timer(), RawValue(c_byte, stopping))
+
+
+@pytest.fixture
+def worn():
+    """This process has run as many tasks as it may."""
+    limit(Limits(max_tasks=1))
+    count_task()
+    yield
+    limit(Limits())
 
 
 class Queue(list[Any]):
@@ -55,5 +72,22 @@ def test_result_passes_if_somebody_listens():
 
 def test_our_function_is_not_looked_up_for_each_task():
     other = {"func": "math.sqrt"}
-    tasks = _Tasks(Queue(["STOP", other, {"func": NATIVE_TASK}]))
+    tasks = tasks_of(Queue(["STOP", other, {"func": NATIVE_TASK}]))
     assert [tasks.get() for _ in range(3)] == [{"func": run}, other, "STOP"]
+
+
+@pytest.mark.usefixtures("worn")
+def test_process_that_has_run_enough_takes_nothing_and_says_that_it_ends():
+    queue = Queue(["waits"])
+    tasks = tasks_of(queue)
+    assert tasks.get() == "STOP"
+    assert queue == ["waits"]
+    assert tasks._timer.value == ENDS
+
+
+@pytest.mark.usefixtures("worn")
+def test_process_of_a_cluster_that_stops_runs_what_is_left():
+    tasks = tasks_of(Queue(["STOP", {"func": "math.sqrt"}]), stopping=1)
+    assert tasks.get() == {"func": "math.sqrt"}
+    assert tasks._timer.value == STAYS
+    assert tasks.get() == "STOP"

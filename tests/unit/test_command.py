@@ -79,6 +79,8 @@ def test_status_says_which_broker_does_not_answer(queue, settings):
         ),
         (["--concurrency", "0"], "must be at least 1, got 0"),
         (["--concurrency", "many"], "invalid positive_int value: 'many'"),
+        (["--max-tasks", "0"], "must be at least 1, got 0"),
+        (["--max-memory", "100"], "knows neither --max-tasks nor --max-memory"),
         (["--graceful-timeout", "-1"], "must be at least 0 seconds"),
     ],
 )

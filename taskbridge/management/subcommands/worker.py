@@ -48,6 +48,18 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="queues to take from (default: the backend's QUEUES)",
     )
     parser.add_argument(
+        "--max-tasks",
+        type=positive_int,
+        metavar="N",
+        help="replace a process after the message with which it has run N tasks",
+    )
+    parser.add_argument(
+        "--max-memory",
+        type=positive_int,
+        metavar="MIB",
+        help="replace a process after a message that leaves it with more memory",
+    )
+    parser.add_argument(
         "--burst", action="store_true", help="end as soon as nothing is due"
     )
     parser.add_argument(
@@ -75,12 +87,19 @@ def handle(
     burst: bool,
     graceful_timeout: float,
     with_native: bool,
+    max_tasks: int | None,
+    max_memory: int | None,
     **options: Any,
 ) -> None:
     """Run it until it is stopped, or until a burst has nothing left."""
     refuse_without_fork("worker")
     chosen = bridge_backend(backend)
     check_database(chosen)
+    if (max_tasks or max_memory) and not chosen.replaces_processes:
+        raise CommandError(
+            f"{chosen} does not replace processes: its adapter knows neither "
+            f"--max-tasks nor --max-memory."
+        )
     if with_native:
         _check_native_worker(chosen, burst=burst)
     queue_names = _queue_names(chosen, queues)
@@ -102,7 +121,12 @@ def handle(
     status = Supervisor(
         chosen,
         WorkerOptions(
-            queues=queue_names, concurrency=concurrency, burst=burst, ready=ready
+            queues=queue_names,
+            concurrency=concurrency,
+            burst=burst,
+            ready=ready,
+            max_tasks=max_tasks,
+            max_memory_mib=max_memory,
         ),
         graceful_timeout_s=graceful_timeout,
         with_native=with_native,
