@@ -151,6 +151,14 @@ class Adapter(ABC):
         """Why `run_native_worker` cannot be asked for; None: it can."""
         return "its adapter does not run the library's own tasks"
 
+    @property
+    def why_no_timeouts(self) -> str | None:
+        """Why nothing can interrupt a task; None: each runs in a main thread.
+
+        It is about workers that the library starts itself, from the project's settings.
+        """
+        return None
+
     def run_native_worker(self) -> None:
         """Run the library's own worker for the project's own tasks until SIGTERM.
 

@@ -8,9 +8,9 @@ from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
 from .backend import Backend
-from .compat import task_backends
+from .compat import InvalidTaskBackend, task_backends
 from .exceptions import BackendUnavailable
-from .policy import asked_policy
+from .policy import asked_policy, policy_of
 from .registry import decorated
 
 
@@ -67,9 +67,35 @@ STRANDED_HINT = (
 
 
 @checks.register
+def check_timeouts(**kwargs: Any) -> Iterable[checks.CheckMessage]:
+    """Refuse a `timeout` where tasks run in threads, which nothing can interrupt."""
+    for task in decorated:
+        backend = task_backends[task.backend] if _is_known(task.backend) else None
+        if policy_of(task).timeout is None or not isinstance(backend, Backend):
+            continue
+        if why := _why_no_timeouts(backend):
+            yield checks.Error(
+                f"Task {task.module_path!r}: {backend} cannot keep its timeout: {why}.",
+                hint="Use a pool of processes, or drop the option.",
+                id="taskbridge.E007",
+            )
+
+
+def _why_no_timeouts(backend: Backend) -> str | None:
+    try:
+        return backend.why_no_timeouts
+    except InvalidTaskBackend:
+        return None  # the backend's own check tells what is wrong
+
+
+def _is_known(alias: str) -> bool:
+    return alias in task_backends.settings
+
+
+@checks.register
 def check_tasks_on_foreign_backends(**kwargs: Any) -> Iterable[checks.CheckMessage]:
     """Warn about policy that somebody else's backend will not honour."""
-    known = [task for task in decorated if task.backend in task_backends.settings]
+    known = [task for task in decorated if _is_known(task.backend)]
     for task in known:
         backend = task_backends[task.backend]
         if isinstance(backend, Backend):

@@ -25,6 +25,10 @@ _UNKNOWN_SCHEME = (
 )
 
 
+POOLS_OF_THREADS = frozenset({"threads", "gevent", "eventlet"})
+"""Values of Celery's `worker_pool` with which tasks do not run in a main thread."""
+
+
 class CeleryBackend(Backend):
     """Runs tasks on Celery.
 
@@ -132,6 +136,14 @@ class CeleryBackend(Backend):
                 for before in self.former_names(queue_name):
                     adopted += former.adopt(self.app, before, queue)
         return adopted
+
+    @property
+    def why_no_timeouts(self) -> str | None:
+        """See `Adapter.why_no_timeouts`. A project's `celery worker` may run ours."""
+        pool = self.app.conf.worker_pool if "APP" in self.options else None
+        if pool not in POOLS_OF_THREADS:
+            return None
+        return f"its app has worker_pool = {pool!r}, which runs tasks in threads"
 
     @property
     def why_not_native(self) -> str | None:

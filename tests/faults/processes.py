@@ -1,11 +1,16 @@
 """The processes of a worker, by what they are for, and how to end one."""
 
 import contextlib
+import os
 import random
 import signal
+import sqlite3
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
+from django.db import connection
 
 from taskbridge.testing.harness import wait_until
 
@@ -18,6 +23,8 @@ class Tree:
     worker: psutil.Process
     """The main process of the queue library's worker."""
     dispatcher: psutil.Process
+    warden: psutil.Process
+    """Kills what takes too long."""
     pool: list[psutil.Process]
     """What the main process has started."""
 
@@ -34,11 +41,39 @@ def tree_of(supervisor_pid: int) -> Tree:
 
 
 def kill_one(kind: str, supervisor_pid: int, chance: random.Random) -> None:
-    """Kill -9 one process: "child" of the worker, "worker" or "dispatcher"."""
+    """Kill -9 one: "child" of the worker, "worker", "dispatcher" or "warden"."""
     tree = tree_of(supervisor_pid)
     victim = chance.choice(tree.pool) if kind == "child" else getattr(tree, kind)
     with contextlib.suppress(psutil.NoSuchProcess):
         victim.send_signal(signal.SIGKILL)
+
+
+def freeze(pids: Callable[[], Iterable[int]]) -> None:
+    """Stop processes, at a moment when none of them holds SQLite's lock."""
+    wait_until(lambda: _is_frozen_well(pids()), "they could be stopped")
+
+
+def send(pids: Iterable[int], number: int) -> None:
+    """Send a signal to those that are there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def _is_frozen_well(pids: Iterable[int]) -> bool:
+    send(pids, signal.SIGSTOP)
+    if connection.vendor != "sqlite":
+        return True
+    database = sqlite3.connect(connection.settings_dict["NAME"], timeout=0.2)
+    try:
+        database.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        send(pids, signal.SIGCONT)
+        return False
+    else:
+        return True
+    finally:
+        database.close()
 
 
 def _look(supervisor_pid: int, found: list[Tree]) -> bool:
@@ -47,10 +82,22 @@ def _look(supervisor_pid: int, found: list[Tree]) -> bool:
         pools = {child: _alive(child) for child in supervisor.children()}
         with_pool = [child for child, pool in pools.items() if pool]
         without = [child for child, pool in pools.items() if not pool]
-        if len(with_pool) == len(without) == 1:
-            worker, dispatcher = with_pool[0], without[0]
-            found.append(Tree(supervisor, worker, dispatcher, pools[worker]))
+        if (len(with_pool), len(without)) == (1, 2):
+            [worker] = with_pool
+            dispatcher, warden = sorted(without, key=_pipes)
+            # It has a pipe of its own, once it has begun.
+            if _pipes(warden) > _pipes(dispatcher):
+                tree = Tree(supervisor, worker, dispatcher, warden, pools[worker])
+                found.append(tree)
     return bool(found)
+
+
+def _pipes(process: psutil.Process) -> int:
+    """Count the ends of pipes that a process has open."""
+    links = Path(f"/proc/{process.pid}/fd").iterdir()
+    with contextlib.suppress(FileNotFoundError):
+        return sum(str(each.readlink()).startswith("pipe:") for each in links)
+    return 0
 
 
 def _alive(process: psutil.Process) -> list[psutil.Process]:

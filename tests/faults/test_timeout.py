@@ -1,15 +1,25 @@
 """Tasks that take too long are ended, and nothing else is."""
 
+import os
 import signal
 
-from taskbridge.exceptions import TaskTimeout
+import pytest
+
+from taskbridge.exceptions import TaskCancelled, TaskTimeout, WorkerLost
+from taskbridge.models import TaskRecord
+from taskbridge.testing.harness import wait_until
 
 from . import timeout_tasks
 from .judge import runs_of
+from .processes import freeze, send, tree_of
 from .scene import Scene
 
-TIMEOUT = f"{TaskTimeout.__module__}.{TaskTimeout.__qualname__}"
-NEIGHBOUR_S = 6
+TIMEOUT, CANCELLED, LOST = (
+    f"{each.__module__}.{each.__qualname__}"
+    for each in (TaskTimeout, TaskCancelled, WorkerLost)
+)
+DYING_WARDEN = "tests.faults.dying_warden_settings"
+NEIGHBOUR_S = 5
 """Longer than all others take together, each for a second or two."""
 LEASE_S = "20"
 """Nothing here is to be ended by a lease."""
@@ -23,6 +33,9 @@ def test_what_takes_too_long_is_ended_and_its_neighbour_finishes(scene: Scene) -
         task.name: scene.enqueue(task.name, task=task) for task in timeout_tasks.ENDLESS
     }
     again = scene.enqueue("again", task=timeout_tasks.swallow_once)
+    cancelled = scene.enqueue("cancelled", task=timeout_tasks.stand_still)
+    scene.wait_started("cancelled")
+    TaskRecord.objects.filter(pk=cancelled.id).update(cancelled_by="a test", kill=True)
     scene.wait_finished()
     after = scene.enqueue("after", 0)
     scene.wait_finished()
@@ -36,9 +49,122 @@ def test_what_takes_too_long_is_ended_and_its_neighbour_finishes(scene: Scene) -
     assert again.return_value == "in the second attempt"
     assert [e.exception_class_path for e in again.errors] == [TIMEOUT]
     assert (again.attempts, scene.record(again).lost) == (2, 0)
+    record = scene.record(cancelled)
+    [error] = record.task_errors
+    assert (record.status, record.attempt, record.lost) == ("FAILED", 1, 0)
+    assert error.exception_class_path == CANCELLED
+    assert "was cancelled by a test" in error.traceback
     assert scene.record(after).status == "SUCCESSFUL"
     assert len(runs_of(scene.ledger)["neighbour"]) == 1
     assert scene.ledger.counts("finished")["neighbour"] == 1
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0, worker.log_tail()
     assert worker.descendants() == []
+
+
+# What a library does when one of its processes is killed is the same for its brokers.
+EACH_LIBRARY = pytest.mark.parametrize(
+    "queue", ["celery_redis", "django_q_orm", "background_tasks"]
+)
+
+
+@EACH_LIBRARY
+def test_process_that_stood_still_beyond_its_lease_is_killed(scene: Scene) -> None:
+    """Its task runs elsewhere by then, and only there."""
+    worker = scene.start_worker(concurrency=2)
+    result = scene.enqueue("a", task=timeout_tasks.stand_still)
+    scene.wait_started("a")
+    [first] = runs_of(scene.ledger)["a"]
+    freeze(lambda: [first.pid])
+    try:
+        scene.wait_finished()
+        wait_until(lambda: not _is_there(first.pid), "it is killed")
+    finally:
+        send([first.pid], signal.SIGCONT)
+    result.refresh()
+    assert (result.return_value, result.attempts) == (2, 2)
+    assert [each.exception_class_path for each in result.errors] == [LOST]
+    assert f"its process {first.pid} was killed (its record" in worker.log_text()
+    assert scene.enqueue("b", 0).id
+    scene.wait_finished()
+    assert scene.ledger.counts("started") == {"a": 2, "b": 1}
+
+
+@EACH_LIBRARY
+def test_rest_of_the_chunk_of_a_killed_process_is_not_counted(scene: Scene) -> None:
+    """One message has them all; the third one holds the GIL, so nobody gives back."""
+    calls = [{"endless": n == 2} for n in range(6)]
+    results = scene.enqueue_calls(timeout_tasks.quick_or_endless, calls)
+    scene.start_worker(concurrency=1, TESTS_LEASE=LEASE_S)
+    scene.wait_finished()
+    endless = results.pop(2)
+    assert [e.exception_class_path for e in scene.record(endless).task_errors] == [
+        TIMEOUT
+    ]
+    for result in (endless, *results):
+        record = scene.record(result)
+        assert (record.attempt, record.lost) == (1, 0)
+    assert {scene.record(result).status for result in results} == {"SUCCESSFUL"}
+    assert scene.ledger.counts("started")["2"] == 1
+
+
+# What the warden does is the same on each queue.
+ONE_QUEUE = pytest.mark.parametrize("queue", ["background_tasks"])
+
+
+@ONE_QUEUE
+def test_warden_that_was_killed_is_started_again(scene: Scene) -> None:
+    worker = scene.start_worker(concurrency=2, TESTS_LEASE=LEASE_S)
+    tree_of(worker.pid).warden.kill()
+    result = scene.enqueue("a", task=timeout_tasks.swallow)
+    scene.wait_finished()
+    assert [each.exception_class_path for each in scene.record(result).task_errors] == [
+        TIMEOUT
+    ]
+    assert "The warden of" in worker.log_text()
+
+
+@ONE_QUEUE
+def test_warden_that_dies_before_it_has_written_leaves_it_to_the_lease(
+    scene: Scene,
+) -> None:
+    worker = scene.start_worker(concurrency=1, DJANGO_SETTINGS_MODULE=DYING_WARDEN)
+    result = scene.enqueue("a", task=timeout_tasks.swallow_once)
+    scene.wait_finished()
+    result.refresh()
+    assert [each.exception_class_path for each in result.errors] == [LOST]
+    assert result.return_value == "in the second attempt"
+    assert "The warden of" in worker.log_text()
+
+
+@ONE_QUEUE
+def test_stop_waits_for_a_task_until_its_timeout_and_not_longer(scene: Scene) -> None:
+    worker = scene.start_worker("--graceful-timeout", "60", TESTS_LEASE=LEASE_S)
+    result = scene.enqueue("a", task=timeout_tasks.swallow)
+    scene.wait_started("a")
+    # As service managers do.
+    send([*worker.descendants(), worker.pid], signal.SIGTERM)
+    worker.wait()
+    assert worker.descendants() == []
+    assert [each.exception_class_path for each in scene.record(result).task_errors] == [
+        TIMEOUT
+    ]
+
+
+@ONE_QUEUE
+def test_burst_ends_what_takes_too_long(scene: Scene) -> None:
+    result = scene.enqueue("a", task=timeout_tasks.swallow)
+    worker = scene.start_worker("--burst", ready=False, TESTS_LEASE=LEASE_S)
+    assert worker.wait(timeout_s=60) == 0, worker.log_tail()
+    assert [each.exception_class_path for each in scene.record(result).task_errors] == [
+        TIMEOUT
+    ]
+    assert worker.descendants() == []
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -72,4 +72,24 @@ def swallow_once(context: TaskContext, ledger: str, key: str) -> str:
     return "in the second attempt"
 
 
+@task(backend=DURABLE, takes_context=True)
+def stand_still(context: TaskContext, ledger: str, key: str) -> int:
+    """Run for ever in the first attempt; return the number of the second."""
+    Ledger(Path(ledger)).write(key, "started")
+    while context.attempt == 1:
+        time.sleep(0.05)
+    Ledger(Path(ledger)).write(key, "finished")
+    return context.attempt
+
+
+@task(backend=DURABLE, timeout=0.5)
+def quick_or_endless(ledger: str, key: str, *, endless: bool) -> None:
+    """Finish at once, or never, whatever is raised, and holding the GIL meanwhile."""
+    Ledger(Path(ledger)).write(key, "started")
+    if endless:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+        ctypes.PyDLL(None).sleep(FOREVER_S)
+    Ledger(Path(ledger)).write(key, "finished")
+
+
 ENDLESS = (sleep, sleep_async, swallow, hold_the_gil, block_signals)

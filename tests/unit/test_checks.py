@@ -1,5 +1,6 @@
 """System checks, and errors about settings."""
 
+import dataclasses
 import subprocess
 import sys
 import textwrap
@@ -11,9 +12,12 @@ from django.core import checks
 from django.core.management import CommandError, call_command
 
 import taskbridge
+from taskbridge import checks as checks_of_tasks
 from taskbridge.compat import InvalidTask, InvalidTaskBackend, task_backends
 from taskbridge.features import BEYOND_ADAPTERS, Features, Support
+from taskbridge.testing import tasks
 from taskbridge.testing.memory import MemoryBackend
+from tests import celery_project
 from tests.settings import on
 
 FRAMEWORK = "django.tasks" if django.VERSION >= (6, 0) else "django_tasks"
@@ -77,6 +81,7 @@ def test_option_of_wrong_type_is_an_error(settings):
         ("LEASE", 0.5, "seconds, at least 1"),
         ("LEASE", timedelta(milliseconds=999), "seconds, at least 1"),
         ("LEASE", float("nan"), "seconds, at least 1"),
+        ("TIMEOUT_GRACE", -1, "seconds, at least 0"),
         ("REDELIVER", -1, "seconds, at least 1"),
         ("LEASE", True, "seconds, at least 1"),
         ("MAX_LOST", -1, "a whole number, at least 0"),
@@ -106,6 +111,23 @@ def test_option_of_wrong_value_is_an_error(settings, key, value, wanted):
 def test_option_of_least_value_is_taken(settings, key, value):
     right = on("celery", BROKER_URL="redis://127.0.0.1:1/0", **{key: value})
     assert messages_about(settings, right) == []
+
+
+def test_timeout_in_a_pool_of_threads_is_an_error(settings, monkeypatch):
+    task = dataclasses.replace(tasks.record)
+    object.__setattr__(task, "timeout", 5)
+    monkeypatch.setattr(checks_of_tasks, "decorated", [task])
+    settings.TASKS = {"default": on("celery", APP="tests.celery_project.app")}
+    assert list(checks_of_tasks.check_timeouts()) == []
+    conf = celery_project.app.conf
+    before = conf.worker_pool
+    conf.worker_pool = "gevent"
+    try:
+        [error] = checks_of_tasks.check_timeouts()
+    finally:
+        conf.worker_pool = before
+    assert error.id == "taskbridge.E007"
+    assert "cannot keep its timeout: its app has worker_pool = 'gevent'" in error.msg
 
 
 @pytest.mark.parametrize(
