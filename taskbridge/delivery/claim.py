@@ -79,7 +79,8 @@ class Claim:
         self._absent = absent
         self._parking = refused
         self._options = options
-        self._token = ""
+        self._token = self._seen_token = ""
+        """The second is what others see: none inside somebody's transaction."""
         self._turns = Turns(())
         self._is_refused = False
         self._unclaimed: list[TaskResult[Any]] = []
@@ -109,6 +110,7 @@ class Claim:
             Those that have to be claimed one by one.
         """
         self._token = new_token(len(results))
+        self._seen_token = "" if self._store.in_transaction() else self._token
         alone: list[TaskResult[Any]] = []
         with ExitStack() as stack:
             try:
@@ -171,14 +173,14 @@ class Claim:
 
     def _supervision_of(self, result: TaskResult[Any]) -> Supervision:
         """Return what may end an attempt; only a context can be asked about it."""
-        token, asks = self._token, result.task.takes_context
+        cancellation = None
+        if result.task.takes_context:
+            held = result.id, self._token
+            cancellation = Cancellation(self._store, self._leases, *held)
         return Supervision(
-            # Inside somebody's transaction, nobody else sees what was claimed.
-            token="" if self._store.in_transaction() else token,
+            token=self._seen_token,
             grace_s=self._options.timeout_grace_s,
-            cancellation=Cancellation(self._store, self._leases, result.id, token)
-            if asks
-            else None,
+            cancellation=cancellation,
         )
 
     def _note_duration(self, result: TaskResult[Any], seconds: float) -> None:

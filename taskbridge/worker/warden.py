@@ -73,11 +73,14 @@ class Warden:
         self._strangers: set[Call] = set()
         """What the store did not know as running at the last answer."""
         self._asked_at = 0.0
+        self._looking = threading.Lock()
+        """Held to look at places: the locks of a process do not exclude its threads."""
 
     @property
-    def is_busy(self) -> bool:
-        """Whether something is left to be written."""
-        return bool(self._killed)
+    def is_idle(self) -> bool:
+        """Whether nothing runs, and nothing is left to be written."""
+        with self._looking:
+            return not self._pulse.running and not self._killed
 
     def kill_overdue(self) -> None:
         """Kill what has not ended some time after its timeout.
@@ -99,11 +102,17 @@ class Warden:
         now = time.monotonic()
         if now - self._asked_at >= ASK_EVERY_S:
             self._asked_at = now
-            self._ask([c for c in self._pulse.calls() if now - c.began > ASK_AFTER_S])
+            try:
+                self._ask(
+                    [c for c in self._pulse.calls() if now - c.began > ASK_AFTER_S]
+                )
+            except Exception:
+                logger.exception("It cannot be seen who has hold of what runs.")
+                self._strangers = set()
 
     def _ask(self, calls: list[Call]) -> None:
         """Kill what runs although its record says that it does not, or must not."""
-        current = [call for call in calls if self._pulse.is_current(call)]
+        current = [call for call in calls if self._is_current(call)]
         if not current:
             self._strangers = set()
             return
@@ -129,15 +138,19 @@ class Warden:
 
     def _is_killed(self, call: Call, why: str) -> bool:
         """Kill the process of a call; False: it has ended, or is in another call."""
-        if not self._pulse.is_current(call):
+        if not self._is_current(call):
             return False
         with contextlib.suppress(ProcessLookupError):
             os.kill(call.pid, signal.SIGKILL)
         events.killed(call.record_id, call.pid, why)
         deadline = time.monotonic() + DIES_WITHIN_S
-        while self._pulse.is_current(call) and time.monotonic() < deadline:
+        while self._is_current(call) and time.monotonic() < deadline:
             time.sleep(0.01)
         return True
+
+    def _is_current(self, call: Call) -> bool:
+        with self._looking:
+            return self._pulse.is_current(call)
 
     def _note(self, call: Call, write: Callable[[Call], None]) -> None:
         give_up_at = time.monotonic() + self._patience_s
@@ -177,7 +190,7 @@ def run(backend: Backend, store: Store, pulse: Pulse) -> int:
     while True:
         is_over = pulse.is_over or os.getppid() != supervisor
         warden.step()
-        if is_over and not warden.is_busy and not pulse.running:
+        if is_over and warden.is_idle:
             return 0
         wait(LOOK_EVERY_S)
 

@@ -30,6 +30,7 @@ from tests.unit.store_contract_dispatch import (
 )
 from tests.unit.store_contract_pausing import PausingContract
 from tests.unit.store_contract_pruning import PruningContract
+from tests.unit.store_contract_warden import WardenContract
 from tests.unit.store_records import (
     ERROR,
     FINISHES,
@@ -352,6 +353,7 @@ class StoreContract(
     InsertContract,
     RunContract,
     ChunkContract,
+    WardenContract,
     DispatchContract,
     LockContract,
     RaceContract,

@@ -1,0 +1,51 @@
+"""The part of the contract of stores that is about what the warden asks."""
+
+from taskbridge.models import TaskRecord
+from taskbridge.store.record import NOTHING
+from tests.unit.store_contract_chunks import chunk
+from tests.unit.store_records import ERROR, added, claim, one
+
+NO_RECORD = "0" * 32
+
+
+class WardenContract:
+    def test_what_a_claim_holds_is_found_while_its_leases_hold(self, store):
+        ids = chunk(store, lease_s=60)
+        late = added(store)
+        claim(store, late, "late", lease_s=-1)
+        claim(store, added(store), "other", lease_s=60)
+        store.succeed({ids[0]: NOTHING}, token="worker")
+        assert set(store.held("worker", lease_s=60)) == set(ids[1:])
+        assert not store.held("late", lease_s=60)
+        assert not store.held("nobody", lease_s=60)
+
+    def test_how_records_stand_is_told(self, store):
+        ready, running = added(store), added(store)
+        claim(store, running, "worker")
+        cancel(running, kill=True)
+        ids = [ready, running, NO_RECORD]
+        found = {
+            each.id: each[1:] for each in store.standing([ready, running, NO_RECORD])
+        }
+        assert found == {
+            ready: ("", "READY", "", False),
+            running: ("worker", "RUNNING", "somebody", True),
+        }
+        assert store.standing([]) == []
+
+    def test_cancelled_attempt_is_failed_by_its_token_alone(self, store):
+        key = added(store)
+        claim(store, key, "worker")
+        assert store.end_cancelled(key, token="worker", errors=[ERROR]) is None
+        cancel(key)
+        assert store.end_cancelled(key, token="other", errors=[ERROR]) is None
+        assert store.end_cancelled(key, token="worker", errors=[ERROR]) == "somebody"
+        record = one(store, key)
+        assert (record.status, record.task_errors) == ("FAILED", [ERROR])
+        assert record.finished_at is not None
+        assert record.wake_at is None
+        assert store.end_cancelled(key, token="worker", errors=[]) is None
+
+
+def cancel(key, *, kill=False):
+    TaskRecord.objects.filter(pk=key).update(cancelled_by="somebody", kill=kill)
