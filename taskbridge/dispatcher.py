@@ -17,6 +17,7 @@ from .dispatch import (
     Apart,
     DueTasks,
     LostAttempts,
+    Presence,
     Pruning,
     Takeover,
     Troubles,
@@ -25,7 +26,7 @@ from .dispatch import (
 from .dispatch.lost import SLOW_S
 from .exceptions import WorkerFailed
 from .patience import drop_connections
-from .store import Due, Store
+from .store import Due, Store, Worker
 from .store.factory import open_store
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ STOP_WITHIN_S = 10
 SEE = "see what is due"
 RECOVER = "recover lost tasks"
 DELIVER = "deliver what is due"
+SAY = "say that its worker is there"
 
 
 class Dispatcher:
@@ -51,6 +53,7 @@ class Dispatcher:
         adapter: pushes what is due.
         store: where the records are kept; None: the backend's own store.
         pushes_apart: push in a thread, so that no other duty waits for a broker.
+        worker: the worker that it belongs to, to say that it is there.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Dispatcher:
         store: Store | None = None,
         *,
         pushes_apart: bool = False,
+        worker: Worker | None = None,
     ) -> None:
         self._store = store or open_store(adapter.alias)
         self._due = DueTasks(adapter, self._store)
@@ -66,6 +70,7 @@ class Dispatcher:
         self._lost = LostAttempts(adapter, self._store)
         self._takeover = Takeover(adapter, self._store)
         self._unparking = Unparking(self._store)
+        self._presence = Presence(self._store, worker) if worker else None
         self._pruning = Pruning(self._store, adapter.durable_options)
         self._troubles = Troubles(adapter)
 
@@ -104,10 +109,15 @@ class Dispatcher:
         return moved
 
     def finish(self) -> None:
-        """Wait for a push that goes on; to be called when there is no next step."""
+        """Wait for a push that goes on; to be called when there is no next step.
+
+        What it said of its worker is taken back.
+        """
         if self._apart:
             apart = self._apart
             self._do(DELIVER, lambda: apart.finish(STOP_WITHIN_S))
+        if self._presence:
+            self._do(SAY, self._presence.end)
 
     @property
     def is_stuck(self) -> bool:
@@ -142,6 +152,8 @@ class Dispatcher:
     def _keep_house(self) -> None:
         self._do("take over what waits elsewhere", self._takeover.step)
         self._do("look for what is parked", self._unparking.step)
+        if self._presence:
+            self._do(SAY, self._presence.step)
         self._do("delete old records", self._pruning.step)
 
     def _do(self, duty: str, step: Callable[[], T | None]) -> T | None:

@@ -5,12 +5,14 @@ from .due import DueTasks
 from .house import Pruning, Takeover
 from .lost import LostAttempts
 from .parking import Unparking
+from .presence import Presence
 from .trouble import Troubles
 
 __all__ = [
     "Apart",
     "DueTasks",
     "LostAttempts",
+    "Presence",
     "Pruning",
     "Takeover",
     "Troubles",

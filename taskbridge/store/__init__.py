@@ -58,6 +58,60 @@ class PausedSince(NamedTuple):
     by: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueCounts:
+    """How many records of a queue there are of each kind that matters to people."""
+
+    waiting: int = 0
+    """READY, and due or in the queue library."""
+    delayed: int = 0
+    """READY, for later: they were enqueued for then, or are retried."""
+    parked: int = 0
+    """READY and due, in a queue that is paused."""
+    running: int = 0
+    failed: int = 0
+    oldest_s: float | None = None
+    """Seconds since the first of those that wait, or are parked, was enqueued, was to
+    run, or was last attempted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """An attempt that goes on."""
+
+    id: str
+    task: str
+    queue_name: str
+    worker: str
+    """See `worker_id`."""
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A worker, or a dispatcher alone, as it describes itself."""
+
+    id: str
+    """32 hex digits."""
+    host: str
+    pid: int
+    """Of its supervisor."""
+    concurrency: int
+    """0: it is a dispatcher alone."""
+    queues: Sequence[str]
+    version: str
+
+
+class Seen(NamedTuple):
+    """A worker that has said that it is there."""
+
+    worker: Worker
+    started_s: float
+    """Seconds since the first time that it said so."""
+    seen_s: float
+    """Seconds since the last time."""
+
+
 NOTHING_FROM_NOW: Mapping[str, float] = {}
 
 
@@ -425,6 +479,40 @@ class Store(ByHand):
         """Count the records that are READY or RUNNING."""
 
     @abstractmethod
+    def queues(self, *, up_to: int) -> dict[str, QueueCounts]:
+        """Count what there is in each queue that has something.
+
+        Args:
+            up_to: how many unfinished records are looked at, how many parked ones, and
+                how many failed ones.
+        """
+
+    @abstractmethod
+    def running(self, *, limit: int) -> list[Running]:
+        """Return attempts that go on."""
+
+    # Workers: nothing depends on what they say.
+
+    @abstractmethod
+    def see(self, worker: Worker) -> None:
+        """Note that a worker is there."""
+
+    @abstractmethod
+    def leave(self, worker_id: str) -> None:
+        """Note that a worker has ended."""
+
+    @abstractmethod
+    def forget_silent(self) -> int:
+        """Forget workers of any alias that were not seen for an hour; return how many.
+
+        They were killed, or their hosts were.
+        """
+
+    @abstractmethod
+    def workers(self) -> list[Seen]:
+        """Return those that were seen, and have not ended."""
+
+    @abstractmethod
     def check(self) -> None:
         """Refuse a database that cannot keep these promises.
 
@@ -441,7 +529,11 @@ __all__ = [
     "Json",
     "PausedSince",
     "Pruned",
+    "QueueCounts",
     "Record",
+    "Running",
+    "Seen",
     "Standing",
     "Store",
+    "Worker",
 ]

@@ -13,7 +13,8 @@ from typing import Any
 
 from django.db import DataError, Error, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import QuerySet
+from django.db.models import DateTimeField, QuerySet
+from django.db.models.expressions import RawSQL
 
 from taskbridge import events
 from taskbridge.exceptions import StoreUnavailable
@@ -92,6 +93,13 @@ class Access:
     @property
     def _clock(self) -> Clock:
         return clock_of(self._connection)
+
+    @property
+    def _now(self) -> RawSQL:
+        # Not Now() of Django's: on MySQL that is in the time zone of the session.
+        return RawSQL(  # noqa: S611 - it is our own
+            self._clock.now, (), output_field=DateTimeField()
+        )
 
     def _read(self, **conditions: Any) -> list[Record]:
         rows = self._rows().filter(**conditions)

@@ -23,6 +23,7 @@ from . import NOTHING_FROM_NOW, Due, Pruned, Store, statements
 from .clock import clock_of
 from .errors import is_away
 from .handwork import Handwork
+from .overview import Overview
 from .pausing import Pauses
 from .pruning import NOBODY, OldRecords
 from .record import (
@@ -35,6 +36,7 @@ from .record import (
     uuid_or_hex,
     values_of,
 )
+from .workers import Workers
 
 ROWS_PER_UPDATE = 500
 PROMPT_S = 0.5
@@ -48,7 +50,7 @@ SETTLED_S = 0.1
 """How long a statement may take there if nobody else writes."""
 
 
-class DatabaseStore(Handwork, Pauses, Store):
+class DatabaseStore(Handwork, Pauses, Overview, Workers, Store):
     """Rows of `TaskRecord`, in the database that the router names for writing."""
 
     def __init__(self, alias: str) -> None:

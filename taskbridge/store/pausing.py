@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 
 from django.db.models import QuerySet
-from django.db.models.functions import Now
 
 from taskbridge.models import PausedQueue
 
@@ -48,7 +47,7 @@ class Pauses(Access):
             _, is_new = self._paused().get_or_create(
                 backend=self._alias,
                 queue_name=queue_name,
-                defaults={"paused_at": Now(), "paused_by": by},
+                defaults={"paused_at": self._now, "paused_by": by},
             )
             return is_new
 

@@ -222,6 +222,21 @@ COUNT = """
 SELECT COUNT(*) FROM (
 SELECT 1 FROM {table} WHERE backend = %s AND status = %s{limit}) AS counted"""
 
+# Those that are due first come first, up to the limit.
+UNFINISHED_BY_QUEUE = """
+SELECT queue_name, kind, COUNT(*), MIN(since) FROM (
+SELECT queue_name, COALESCE(last_attempted_at, run_after, enqueued_at) AS since,
+CASE WHEN status = 'RUNNING' THEN 'running'
+WHEN wake_at >= %s AND wake_at < %s THEN 'parked'
+WHEN pushes > 0 OR wake_at <= {now} THEN 'waiting' ELSE 'delayed' END AS kind
+FROM {table} WHERE backend = %s AND wake_at BETWEEN %s AND %s
+ORDER BY wake_at LIMIT {limit}) AS counted GROUP BY queue_name, kind"""
+
+FAILED_BY_QUEUE = """
+SELECT queue_name, COUNT(*) FROM (
+SELECT queue_name FROM {table} WHERE backend = %s AND status = 'FAILED'
+ORDER BY finished_at DESC LIMIT {limit}) AS counted GROUP BY queue_name"""
+
 # What was finished long enough ago, in the order of its index. MySQL does not look up
 # pairs in an index, hence the first of the two conditions.
 OLD = """

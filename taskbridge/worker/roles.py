@@ -13,7 +13,7 @@ from taskbridge.dispatcher import Dispatcher
 from taskbridge.exceptions import BackendUnavailable
 from taskbridge.pulse import Pulse, tell
 from taskbridge.recycling import limit
-from taskbridge.store import Store
+from taskbridge.store import Store, Worker
 from taskbridge.store.factory import open_store
 
 from . import warden
@@ -127,8 +127,8 @@ def adopt(backend: Backend, queues: Sequence[str]) -> int:
     return 0
 
 
-def run_dispatcher(backend: Backend) -> int:
-    """Run the dispatcher of a backend until SIGTERM."""
+def run_dispatcher(backend: Backend, worker: Worker) -> int:
+    """Run the dispatcher of a backend until SIGTERM, which says what the worker is."""
     stopping = False
 
     def stop(*_: object) -> None:
@@ -137,7 +137,9 @@ def run_dispatcher(backend: Backend) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     keep_connections(backend.options)
-    dispatcher = Dispatcher(backend, _own_store(backend), pushes_apart=True)
+    dispatcher = Dispatcher(
+        backend, _own_store(backend), pushes_apart=True, worker=worker
+    )
     # A signal does not cut a sleep short, but none is longer than half a second.
     while not stopping:
         time.sleep(dispatcher.step())

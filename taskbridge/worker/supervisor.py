@@ -11,9 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from taskbridge import __version__
 from taskbridge.adapter import WorkerOptions
 from taskbridge.backend import Backend
+from taskbridge.identity import new_id
 from taskbridge.pulse import Pulse
+from taskbridge.store import Worker
+from taskbridge.worker_id import host
 
 from .child import Child, Main
 from .forks import close_connections, watched_forks
@@ -113,7 +117,8 @@ class Supervisor:
             watch = Watch(self._backend, options, pulse)
             roles = self._worker_roles(options, pulse)
         if self._backend.keeps_records:
-            roles.append(Role(f"dispatcher of {self._backend}", run_dispatcher))
+            main = partial(run_dispatcher, worker=self._described())
+            roles.append(Role(f"dispatcher of {self._backend}", main))
         while not self._is_stopping:
             for role in roles:
                 role.keep_running(self._fork)
@@ -158,6 +163,17 @@ class Supervisor:
                 child.kill()
             wait(0.5)
         child.reap()
+
+    def _described(self) -> Worker:
+        options = self._options
+        return Worker(
+            id=new_id(),
+            host=host(),
+            pid=os.getpid(),
+            concurrency=options.concurrency if options else 0,
+            queues=options.queues if options else (),
+            version=__version__,
+        )
 
     def _worker_roles(self, options: WorkerOptions, pulse: Pulse) -> list[Role]:
         backend = self._backend

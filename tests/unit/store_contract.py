@@ -31,6 +31,7 @@ from tests.unit.store_contract_dispatch import (
 from tests.unit.store_contract_pausing import PausingContract
 from tests.unit.store_contract_pruning import PruningContract
 from tests.unit.store_contract_warden import WardenContract
+from tests.unit.store_contract_workers import WorkersContract
 from tests.unit.store_records import (
     ERROR,
     FINISHES,
@@ -349,6 +350,7 @@ class RunContract:
 
 class StoreContract(
     PausingContract,
+    WorkersContract,
     PruningContract,
     InsertContract,
     RunContract,

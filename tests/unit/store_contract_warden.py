@@ -3,7 +3,7 @@
 from taskbridge.models import TaskRecord
 from taskbridge.store.record import NOTHING
 from tests.unit.store_contract_chunks import chunk
-from tests.unit.store_records import ERROR, added, claim, one
+from tests.unit.store_records import added, claim, one
 
 NO_RECORD = "0" * 32
 
@@ -24,27 +24,12 @@ class WardenContract:
         claim(store, running, "worker")
         cancel(running, kill=True)
         ids = [ready, running, NO_RECORD]
-        found = {
-            each.id: each[1:] for each in store.standing([ready, running, NO_RECORD])
-        }
+        found = {each.id: each[1:] for each in store.standing(ids)}
         assert found == {
             ready: ("", "READY", "", False),
             running: ("worker", "RUNNING", "somebody", True),
         }
         assert store.standing([]) == []
-
-    def test_cancelled_attempt_is_failed_by_its_token_alone(self, store):
-        key = added(store)
-        claim(store, key, "worker")
-        assert store.end_cancelled(key, token="worker", errors=[ERROR]) is None
-        cancel(key)
-        assert store.end_cancelled(key, token="other", errors=[ERROR]) is None
-        assert store.end_cancelled(key, token="worker", errors=[ERROR]) == "somebody"
-        record = one(store, key)
-        assert (record.status, record.task_errors) == ("FAILED", [ERROR])
-        assert record.finished_at is not None
-        assert record.wake_at is None
-        assert store.end_cancelled(key, token="worker", errors=[]) is None
 
 
 def cancel(key, *, kill=False):

@@ -121,6 +121,8 @@ def calls(many):
         "prune-everything": prune(0, 0),
         "prune-further": lambda s: [prune(0, 0)(s) for _ in range(2)],
         "sizes": lambda s: s.sizes(due_ids(s, many)),
+        "queues": lambda s: s.queues(up_to=100),
+        "running": lambda s: s.running(limit=100),
         "unfinished": lambda s: s.unfinished(),
         "counts": lambda s: s.counts(up_to=100),
         "touch": lambda s: s.touch(due_ids(s, 1)[0]),

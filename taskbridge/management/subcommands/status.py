@@ -1,23 +1,27 @@
-"""``taskbridge status``: what waits in the queues."""
+"""``taskbridge status``: what waits and runs, and which workers there are."""
 
-import json
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
 from taskbridge.backend import Backend
-from taskbridge.checks import STRANDED_HINT, stranded_tasks
 from taskbridge.compat import BaseTaskBackend, task_backends
 from taskbridge.exceptions import BackendUnavailable
 from taskbridge.management.arguments import add_json
 from taskbridge.management.backends import native_work, stranded
+from taskbridge.management.output import write_json
+from taskbridge.management.status_text import write_entry
+from taskbridge.store import Seen, Store
 from taskbridge.worker.roles import looks_for_former_names
 
-HELP = "Show what waits in the queues."
+HELP = "Show what waits and runs in the queues, and the workers."
 
 COUNTED = 100_000
-"""How many records of a status are counted, which takes some hundredths of a second."""
+"""How many records of a kind are counted, which takes some tenths of a second."""
+RUNNING_SHOWN = 100
+SILENT_AFTER_S = 30
+"""Workers say every 10 s that they are there."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -31,10 +35,10 @@ def handle(command: BaseCommand, **options: Any) -> None:
         alias: _status_of(task_backends[alias]) for alias in task_backends.settings
     }
     if options["json"]:
-        command.stdout.write(json.dumps(report, indent=2))
+        write_json(command, report)
     else:
         for alias, entry in report.items():
-            _write_entry(command, alias, entry)
+            write_entry(command, alias, entry)
     if any("error" in entry for entry in report.values()):
         raise SystemExit(1)
 
@@ -46,39 +50,71 @@ def _status_of(backend: BaseTaskBackend) -> dict[str, Any]:
     entry["delivery"] = backend.delivery
     if looks_for_former_names(backend):
         entry["prefix"] = backend.prefix
-    try:
-        backend.adopt(backend.queues)
-        entry["queues"] = backend.queue_depths()
-        if native := native_work(backend):
-            entry["native"] = native
-        if backend.keeps_records:
-            entry["tasks"] = backend.store.counts(up_to=COUNTED)
-            entry["tasks_counted_up_to"] = COUNTED
-        if number := stranded(backend):
-            entry["stranded"] = number
-    except BackendUnavailable as exc:
-        entry["error"] = str(exc)
+    # What is known of records is told although the broker is away, and the reverse.
+    for part in (_in_library, _in_records):
+        try:
+            part(backend, entry)
+        except BackendUnavailable as exc:
+            entry.setdefault("error", str(exc))
     return entry
 
 
-def _write_entry(command: BaseCommand, alias: str, entry: dict[str, Any]) -> None:
-    write, style = command.stdout.write, command.style
-    delivery = f", {entry['delivery']} delivery" if "delivery" in entry else ""
-    write(style.MIGRATE_HEADING(f"{alias}: {entry['backend']}{delivery}"))
-    if "error" in entry:
-        write(style.ERROR(f"  {entry['error']}"))
-    if "prefix" in entry:
-        write(f"  prefix in the broker: {entry['prefix']}")
-    for queue, depth in entry.get("queues", {}).items():
-        waiting = "unknown" if depth is None else f"{depth} waiting"
-        write(f"  {queue}: {waiting}")
-    for waiting in entry.get("native", ()):
-        write(f"  of the library's own: {waiting}")
-    tasks = ", ".join(
-        f"{n}{' or more' * (n >= COUNTED)} {status}"
-        for status, n in sorted(entry.get("tasks", {}).items())
-    )
-    if tasks:
-        write(f"  tasks: {tasks}")
-    if number := entry.get("stranded"):
-        write(style.WARNING(f"  {stranded_tasks(number)} {STRANDED_HINT}"))
+def _in_library(backend: Backend, entry: dict[str, Any]) -> None:
+    backend.adopt(backend.queues)
+    entry["queues"] = backend.queue_depths()
+    if native := native_work(backend):
+        entry["native"] = native
+
+
+def _in_records(backend: Backend, entry: dict[str, Any]) -> None:
+    if number := stranded(backend):
+        entry["stranded"] = number
+    if not backend.keeps_records:
+        return
+    store = backend.store
+    entry["tasks"] = store.counts(up_to=COUNTED)
+    entry["tasks_counted_up_to"] = COUNTED
+    entry["records"] = _counts(store)
+    entry["paused"] = {
+        queue: {"since": since.at.isoformat(), "by": since.by}
+        for queue, since in store.paused().items()
+    }
+    entry["workers"] = [_worker(seen) for seen in store.workers()]
+    entry["running"] = [
+        {
+            "worker": each.worker,
+            "task": each.task,
+            "id": each.id,
+            "queue": each.queue_name,
+            "for_s": round(each.for_s, 3),
+        }
+        for each in store.running(limit=RUNNING_SHOWN)
+    ]
+
+
+def _counts(store: Store) -> dict[str, dict[str, Any]]:
+    return {
+        queue: {
+            "waiting": counts.waiting,
+            "delayed": counts.delayed,
+            "parked": counts.parked,
+            "running": counts.running,
+            "failed": counts.failed,
+            "oldest_s": None if counts.oldest_s is None else round(counts.oldest_s, 3),
+        }
+        for queue, counts in sorted(store.queues(up_to=COUNTED).items())
+    }
+
+
+def _worker(seen: Seen) -> dict[str, Any]:
+    worker = seen.worker
+    return {
+        "host": worker.host,
+        "pid": worker.pid,
+        "concurrency": worker.concurrency,
+        "queues": list(worker.queues),
+        "version": worker.version,
+        "started_s": round(seen.started_s, 3),
+        "seen_s": round(seen.seen_s, 3),
+        "alive": seen.seen_s < SILENT_AFTER_S,
+    }
