@@ -66,6 +66,8 @@ class Adapter(ABC):
     """The adapter's own keys of OPTIONS, besides those that every backend has."""
     longest_name: ClassVar[int] = 255
     """How many bytes the name of a queue may have in the broker."""
+    room: ClassVar[int | None] = None
+    """A queue takes any number of messages."""
     replaces_processes: ClassVar[bool] = False
     """Whether `run_worker` honours `WorkerOptions.max_tasks` and `max_memory_mib`."""
 
@@ -217,6 +219,8 @@ class Adapter(ABC):
         name = (
             f"{type(self).__module__}.{type(self).__qualname__} {sorted(own.items())}"
         )
+        if self.options.get("IN_PROCESS"):
+            name += " in process"
         return hashlib.sha256(name.encode()).hexdigest()[:16]
 
     def __str__(self) -> str:

@@ -23,3 +23,8 @@ class TaskbridgeConfig(AppConfig):
 
         legible.install()
         task_backends.all()
+        options = [each.get("OPTIONS", {}) for each in task_backends.settings.values()]
+        if any("IN_PROCESS" in each for each in options):
+            from . import in_process  # noqa: PLC0415 - of web processes alone
+
+            in_process.install()

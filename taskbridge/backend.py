@@ -235,6 +235,13 @@ class Backend(Adapter, BaseTaskBackend):
                 hint=f"Leave {feature} out of `native_features`.",
                 id="taskbridge.E004",
             )
+        if self.options.get("IN_PROCESS") and not self.keeps_records:
+            yield checks.Error(
+                f"{self}: OPTIONS['IN_PROCESS'] needs durable delivery: without a "
+                f"record, nothing says what is to run.",
+                hint="Drop it and start a worker, or drop DELIVERY.",
+                id="taskbridge.E007",
+            )
         for app in ("taskbridge", *self.required_apps):
             if not apps.is_installed(app):
                 entry = self.app_entries.get(app, app)

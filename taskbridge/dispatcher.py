@@ -19,6 +19,7 @@ from .dispatch import (
     LostAttempts,
     Presence,
     Pruning,
+    Pushing,
     Takeover,
     Troubles,
     Unparking,
@@ -53,6 +54,7 @@ class Dispatcher:
         adapter: pushes what is due.
         store: where the records are kept; None: the backend's own store.
         pushes_apart: push in a thread, so that no other duty waits for a broker.
+        hands: are pushed to instead of the adapter.
         worker: the worker that it belongs to, to say that it is there.
     """
 
@@ -62,10 +64,12 @@ class Dispatcher:
         store: Store | None = None,
         *,
         pushes_apart: bool = False,
+        hands: Pushing | None = None,
         worker: Worker | None = None,
     ) -> None:
         self._store = store or open_store(adapter.alias)
-        self._due = DueTasks(adapter, self._store)
+        self._hands = hands or adapter
+        self._due = DueTasks(self._hands, self._store)
         self._apart = Apart(self._due.step) if pushes_apart else None
         self._lost = LostAttempts(adapter, self._store)
         self._takeover = Takeover(adapter, self._store)
@@ -73,6 +77,8 @@ class Dispatcher:
         self._presence = Presence(self._store, worker) if worker else None
         self._pruning = Pruning(self._store, adapter.durable_options)
         self._troubles = Troubles(adapter)
+        self._saw_all = True
+        """Whether nothing was due behind what was seen last."""
 
     def step(self) -> float:
         """Do what is due; return the seconds until the next step, at most 0.5.
@@ -132,13 +138,17 @@ class Dispatcher:
         """Return what is due, READY and RUNNING alike: one query answers both.
 
         It reaches past those that are set aside, which may be very many. While a push
-        goes on, what it could not take yet must not hide lost attempts.
+        goes on, what it could not take yet must not hide lost attempts; nor must a
+        backlog that few hands work off.
         """
         limit = BATCH + self._lost.set_aside
-        if self._is_pushing:
+        if self._is_pushing or self._hands.room == 0 or not self._saw_all:
+            self._saw_all = True
             return self._store.look(horizon_s=horizon_s, limit=limit, only="RUNNING")
         limit += self._due.set_aside
-        return self._store.look(horizon_s=horizon_s, limit=limit)
+        found = self._store.look(horizon_s=horizon_s, limit=limit)
+        self._saw_all = self._hands.room is None or len(found) < limit
+        return found
 
     def _handle(self, due: list[Due]) -> int:
         if not due and not self._is_pushing:

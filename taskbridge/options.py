@@ -87,6 +87,12 @@ class DurableOptions:
         "FAILED_RETENTION", _TIME_OR_NONE, 30 * DAY_S
     )
     """The same for failed ones."""
+    in_process: int | None = _key(
+        "IN_PROCESS",
+        Option(types=(int, type(None)), description="threads, or None", at_least=1),
+        None,
+    )
+    """How many tasks run at once in each web process; None: workers run them."""
     native_before: datetime | None = _key("NATIVE_BEFORE", _INSTANT, None)  # noqa: RUF009 - a field
     """When delivery became durable: native messages that were enqueued from then on
     are refused; None: none are."""

@@ -32,9 +32,10 @@ class Worker(asynpool.Worker):
 
         self.wait_for_job = wait_for_job
 
-    def _do_exit(self, pid: int, exitcode: int, exc: Any = None) -> None:
+    def _do_exit(self, pid: int, exitcode: int | None, exc: Any = None) -> None:
         """End at once when the main process asks for it, and not a second later."""
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(exitcode))
+        status = int(exc is not None) if exitcode is None else exitcode
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(status))
         super()._do_exit(pid, exitcode, exc)  # type: ignore[misc]  # no stub
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from traceback import walk_tb
 from typing import Any
 
@@ -33,8 +34,11 @@ def is_interrupted(exc: BaseException) -> bool:
     """Whether an exception was raised by one of these handlers, not by the task.
 
     Then the process is to end. What was raised while such an exception was on its way
-    out, say by a `finally` of the task, counts as well.
+    out, say by a `finally` of the task, counts as well. Python calls handlers
+    in the main thread alone.
     """
+    if threading.current_thread() is not threading.main_thread():
+        return False
     codes = {getattr(handler, "__code__", None) for handler in _found.values()} - {None}
     seen: set[int] = set()
     current: BaseException | None = exc

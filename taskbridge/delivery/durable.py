@@ -14,7 +14,7 @@ from django.db import DatabaseError
 from django.db.transaction import TransactionManagementError
 from django.dispatch import receiver
 
-from taskbridge import events
+from taskbridge import doorbell, events
 from taskbridge.adapter import Adapter
 from taskbridge.compat import (
     DjangoTask,
@@ -117,9 +117,10 @@ class DurableDelivery(Delivery):
         A broker that is down does not make it fail: the dispatcher delivers later.
         """
         records = [self._new_record(result) for result in results]
-        # A task with a `run_after` is left to the dispatcher and the store's clock.
+        # A task with a `run_after` is left to the dispatcher and the store's clock; and
+        # so is any, if dispatchers have threads of their own.
         run_after = results[0].task.run_after
-        now = [] if run_after else results
+        now = [] if run_after or self._options.in_process else results
         batches = [
             self._seal(now[start : start + BATCH], records[start : start + BATCH])
             for start in range(0, len(now), BATCH)
@@ -130,6 +131,7 @@ class DurableDelivery(Delivery):
                 if not self._push(envelopes):
                     self._leave_to_dispatcher(ids)
             events.enqueued(type(self._adapter), results)
+            doorbell.ring(self._adapter.alias)
 
         self._store.insert(records, on_commit, from_now=self._from_now(run_after))
 
@@ -200,7 +202,8 @@ class DurableDelivery(Delivery):
     def _from_now(self, run_after: datetime | None) -> dict[str, float]:
         """Return what the store's clock says of new records, in seconds from now."""
         if run_after is None:
-            return {"enqueued_at": 0, "wake_at": self._options.redeliver_s}
+            wake_s = 0 if self._options.in_process else self._options.redeliver_s
+            return {"enqueued_at": 0, "wake_at": wake_s}
         delay_s = seconds_left(run_after)
         if delay_s is None:
             return {"enqueued_at": 0}
@@ -212,7 +215,7 @@ class DurableDelivery(Delivery):
             return new_record(
                 result,
                 wake_at=run_after or result.enqueued_at,
-                pushes=0 if run_after else 1,
+                pushes=0 if run_after or self._options.in_process else 1,
                 pushed_to=self._adapter.channel,
             )
         except (TypeError, ValueError) as exc:

@@ -6,6 +6,7 @@ from .house import Pruning, Takeover
 from .lost import LostAttempts
 from .parking import Unparking
 from .presence import Presence
+from .pushing import Pushing
 from .trouble import Troubles
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "LostAttempts",
     "Presence",
     "Pruning",
+    "Pushing",
     "Takeover",
     "Troubles",
     "Unparking",

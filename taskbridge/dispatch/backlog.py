@@ -7,8 +7,9 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 
-from taskbridge.adapter import Adapter
 from taskbridge.store import Due, Store
+
+from .pushing import Pushing
 
 logger = logging.getLogger("taskbridge")
 
@@ -31,7 +32,7 @@ class Backlog:
     lost, or a worker has just taken it; those that have waited longest are pushed.
     """
 
-    def __init__(self, adapter: Adapter, store: Store) -> None:
+    def __init__(self, adapter: Pushing, store: Store) -> None:
         self._adapter = adapter
         self._store = store
         self._options = adapter.durable_options

@@ -10,7 +10,6 @@ from dataclasses import replace
 from itertools import groupby
 
 from taskbridge import events
-from taskbridge.adapter import Adapter
 from taskbridge.compat import DEFAULT_TASK_QUEUE_NAME
 from taskbridge.delivery.cancelling import cancel
 from taskbridge.message import Message, seal
@@ -22,6 +21,7 @@ from .aside import LONGEST_DOUBT_S, Aside
 from .backlog import LONGEST_REDELIVER_S, Backlog
 from .parking import Parking
 from .portions import portions
+from .pushing import Pushing
 
 logger = logging.getLogger("taskbridge")
 
@@ -36,7 +36,7 @@ PUSH_FOR_S = 1
 class DueTasks:
     """Pushes READY records whose time has come."""
 
-    def __init__(self, adapter: Adapter, store: Store) -> None:
+    def __init__(self, adapter: Pushing, store: Store) -> None:
         self._adapter = adapter
         self._store = store
         self._options = adapter.durable_options
@@ -60,6 +60,9 @@ class DueTasks:
         """
         left = set(self._aside.others(e.id for e in due if e.status == "READY"))
         ready = [each for each in due if each.id in left]
+        if self._adapter.room is not None:
+            ready.sort(key=_higher_first)
+            ready = ready[: self._adapter.room]
         if not ready:
             return None
         self._push_until = time.monotonic() + PUSH_FOR_S
@@ -227,6 +230,10 @@ def _gap_s(redeliver_s: float, pushes: int) -> float:
 
 def _pushes(due: Due) -> int:
     return due.pushes
+
+
+def _higher_first(due: Due) -> int:
+    return -due.priority
 
 
 def _messages(records: Sequence[Record]) -> list[Message]:

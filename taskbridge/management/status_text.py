@@ -18,6 +18,8 @@ def write_entry(command: BaseCommand, alias: str, entry: dict[str, Any]) -> None
         write(style.ERROR(f"  {entry['error']}"))
     if "prefix" in entry:
         write(f"  prefix in the broker: {entry['prefix']}")
+    if threads := entry.get("in_process"):
+        write(f"  runs in {threads} threads of each web process")
     for line in _queues(entry):
         write(f"  {line}")
     for waiting in entry.get("native", ()):

@@ -25,6 +25,7 @@ class Due:
     queue_name: str
     pushes: int
     """How often its attempt was handed to the queue library."""
+    priority: int
     in_s: float
     """Seconds until it is due, by the store's clock; 0 or less: now."""
 

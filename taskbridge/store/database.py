@@ -197,9 +197,10 @@ class DatabaseStore(Handwork, Pauses, Overview, Workers, Store):
                     status=status,
                     queue_name=queue_name,
                     pushes=pushes,
+                    priority=priority,
                     in_s=float(in_s),
                 )
-                for key, status, queue_name, pushes, in_s in cursor.fetchall()
+                for key, status, queue_name, pushes, priority, in_s in cursor.fetchall()
             ]
 
     def take(

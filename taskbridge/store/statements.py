@@ -89,7 +89,7 @@ SELECT id FROM {table} WHERE id {among}{condition}
 FOR {no_key}UPDATE SKIP LOCKED"""
 
 LOOK = """
-SELECT id, status, queue_name, pushes, {seconds_until_wake} FROM {table}
+SELECT id, status, queue_name, pushes, priority, {seconds_until_wake} FROM {table}
 WHERE backend = %s AND wake_at <= {later}{only} ORDER BY wake_at LIMIT {limit}"""
 
 STANDING = """

@@ -43,8 +43,10 @@ class ManageProcess:
         log: Path,
         environment: Mapping[str, str],
         prefix: Sequence[str] = (),
+        module: str = "django",
     ) -> None:
         self._arguments = arguments
+        self._module = module  # what Python runs
         self._environment = environment
         self._prefix = prefix  # a command that executes it, like `nice`
         self.log = log
@@ -54,7 +56,7 @@ class ManageProcess:
         """Start it; it inherits this process's settings module and import path."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self._prefix, sys.executable, "-m", "django", *self._arguments],
+                [*self._prefix, sys.executable, "-m", self._module, *self._arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

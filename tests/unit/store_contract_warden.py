@@ -3,7 +3,7 @@
 from taskbridge.models import TaskRecord
 from taskbridge.store.record import NOTHING
 from tests.unit.store_contract_chunks import chunk
-from tests.unit.store_records import added, claim, one
+from tests.unit.store_records import added, claim
 
 NO_RECORD = "0" * 32
 

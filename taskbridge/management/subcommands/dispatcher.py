@@ -3,7 +3,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from taskbridge.management.arguments import add_backend
 from taskbridge.management.backends import (
@@ -26,6 +26,11 @@ def handle(command: BaseCommand, *, backend: str, **options: Any) -> None:
     """Run it until it is stopped."""
     refuse_without_fork("dispatcher")
     chosen = durable_backend(backend)
+    if chosen.durable_options.in_process:
+        raise CommandError(
+            f"{chosen}: with OPTIONS['IN_PROCESS'] each web process has its own "
+            f"dispatcher; this one would push to a queue that nobody takes from."
+        )
     check_database(chosen)
     show_errors()
     command.stdout.write(f"TaskBridge dispatcher of {chosen}.")

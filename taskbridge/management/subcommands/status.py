@@ -48,10 +48,14 @@ def _status_of(backend: BaseTaskBackend) -> dict[str, Any]:
     if not isinstance(backend, Backend):
         return entry
     entry["delivery"] = backend.delivery
-    if looks_for_former_names(backend):
+    in_process = backend.keeps_records and backend.durable_options.in_process
+    if in_process:
+        entry["in_process"] = in_process
+    elif looks_for_former_names(backend):
         entry["prefix"] = backend.prefix
     # What is known of records is told although the broker is away, and the reverse.
-    for part in (_in_library, _in_records):
+    # With threads of web processes there may be no broker.
+    for part in (_in_records,) if in_process else (_in_library, _in_records):
         try:
             part(backend, entry)
         except BackendUnavailable as exc:
