@@ -19,7 +19,7 @@ def write_entry(command: BaseCommand, alias: str, entry: dict[str, Any]) -> None
     if "prefix" in entry:
         write(f"  prefix in the broker: {entry['prefix']}")
     if threads := entry.get("in_process"):
-        write(f"  runs in {threads} threads of each web process")
+        write(f"  runs in {threads} threads in each web process")
     for line in _queues(entry):
         write(f"  {line}")
     for waiting in entry.get("native", ()):

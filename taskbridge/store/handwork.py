@@ -51,7 +51,7 @@ class Handwork(Access):
             asked |= {e.id for e in others if _is_asked(e, were_open, kill=kill)}
             open_now = [each for each in others if each.status in OPEN]
             left = {each.id for each in open_now} - asked
-            if not left or time.monotonic() > give_up_at:
+            if not left or (were_open and time.monotonic() > give_up_at):
                 return Cancelled(ended, asked, left)
             if left <= were_open:
                 time.sleep(PAUSE_S)
@@ -66,15 +66,12 @@ class Handwork(Access):
                 statements.CANCEL_WAITING,
                 *(by, token, _item(cancelled_error(by))),
                 ids=free,
-                last=(self._alias,),
                 with_error=statements.WITH_ERROR[self._connection.vendor],
             )
 
     def _cancel_running(self, ids: Collection[str], by: str, *, kill: bool) -> None:
         with self._translated_errors(), self._unlocked(ids) as free:
-            self._update(
-                statements.CANCEL_RUNNING, kill, by, ids=free, last=(self._alias,)
-            )
+            self._update(statements.CANCEL_RUNNING, kill, by, ids=free)
 
     def end_cancelled(
         self,
@@ -115,11 +112,16 @@ class Handwork(Access):
         return self._change(statements.HURRY, ids)
 
     def _change(self, template: str, ids: Collection[str]) -> int:
-        with self._translated_errors(), self._unlocked(ids) as free:
-            return self._update(template, ids=free, last=(self._alias,))
+        ours = self._ours(ids)
+        with self._translated_errors(), self._unlocked(ours) as free:
+            return self._update(template, ids=free)
+
+    def _ours(self, ids: Collection[str]) -> list[str]:
+        return [each.id for each in self._standing(ids)]
 
     def forget(self, ids: Collection[str]) -> Forgotten:
         """See `ByHand.forget`. If one has to be kept, they are deleted one by one."""
+        ids = self._ours(ids)
         with self._translated_errors():
             try:
                 return Forgotten(self._forget(ids), 0)
@@ -138,7 +140,7 @@ class Handwork(Access):
             transaction.atomic(using=self._database),
             self._unlocked(ids, whole=True) as free,
         ):
-            return self._update(statements.FORGET, ids=free, last=(self._alias,))
+            return self._update(statements.FORGET, ids=free)
 
     def standing(self, ids: Collection[str]) -> list[Standing]:
         """See `Store.standing`."""
@@ -150,10 +152,11 @@ class Handwork(Access):
         condition, keys = among(self._connection, ids)
         sql = statements.complete(statements.STANDING, self._clock, among=condition)
         with self._translated_errors(), self._connection.cursor() as cursor:
-            cursor.execute(sql, [*keys, self._alias])
+            cursor.execute(sql, keys)
             return [
                 Standing(hex_of(key), token, status, cancelled_by, bool(kill))
-                for key, token, status, cancelled_by, kill in cursor.fetchall()
+                for key, backend, token, status, cancelled_by, kill in cursor.fetchall()
+                if backend == self._alias
             ]
 
     def page(

@@ -93,22 +93,23 @@ SELECT id, status, queue_name, pushes, priority, {seconds_until_wake} FROM {tabl
 WHERE backend = %s AND wake_at <= {later}{only} ORDER BY wake_at LIMIT {limit}"""
 
 STANDING = """
-SELECT id, token, status, cancelled_by, {kill} FROM {table}
-WHERE id {among} AND backend = %s"""
+SELECT id, backend, token, status, cancelled_by, {kill} FROM {table}
+WHERE id {among}"""
 
-# By hand: cancel, retry, run now, forget.
+# By hand: cancel, retry, run now, forget. That the records are of this alias is seen
+# before: with both, MariaDB may prefer an index on it, and wait for others' locks.
 
 # The token is new, and so tells which of them this has ended.
 CANCEL_WAITING = """
 UPDATE {table} SET status = 'FAILED', cancelled_by = %s, {kill} = FALSE, token = %s,
 errors = {with_error}, finished_at = {written}, wake_at = NULL
-WHERE id {among} AND backend = %s AND status = 'READY'"""
+WHERE id {among} AND status = 'READY'"""
 
 # Whoever was first has cancelled it.
 CANCEL_RUNNING = """
 UPDATE {table} SET {kill} = CASE WHEN %s THEN TRUE ELSE {kill} END,
 cancelled_by = CASE WHEN cancelled_by = '' THEN %s ELSE cancelled_by END
-WHERE id {among} AND backend = %s AND status = 'RUNNING'"""
+WHERE id {among} AND status = 'RUNNING'"""
 
 END_CANCELLED = """
 UPDATE {table} SET status = 'FAILED', errors = {errors}, finished_at = {now},
@@ -133,16 +134,16 @@ WITH_ERROR = {
 RERUN = """
 UPDATE {table} SET status = 'READY', finished_at = NULL, wake_at = {written},
 pushes = 0, token = '', cancelled_by = '', {kill} = FALSE
-WHERE id {among} AND backend = %s AND status = 'FAILED'"""
+WHERE id {among} AND status = 'FAILED'"""
 
 HURRY = """
 UPDATE {table} SET wake_at = {written}
-WHERE id {among} AND backend = %s AND status = 'READY' AND pushes = 0
+WHERE id {among} AND status = 'READY' AND pushes = 0
 AND wake_at > {now}"""
 
 FORGET = """
 DELETE FROM {table}
-WHERE id {among} AND backend = %s AND status IN ('SUCCESSFUL', 'FAILED')"""
+WHERE id {among} AND status IN ('SUCCESSFUL', 'FAILED')"""
 
 # In the order of an index: those that wait or run, and those that have finished.
 OPEN = """

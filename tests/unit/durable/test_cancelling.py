@@ -44,9 +44,9 @@ def elsewhere(call):
     return found[0]
 
 
-def cancel_it(context, **options):
-    result = task_backends[ALIAS].get_result(context.task_result.id)
-    return elsewhere(lambda: result.cancel(by="ann", **options))
+def cancel_it(context):
+    key = context.task_result.id
+    return elsewhere(lambda: task_backends[ALIAS].get_result(key).cancel(by="ann"))
 
 
 @pytest.fixture(autouse=True)
