@@ -240,7 +240,7 @@ class Backend(Adapter, BaseTaskBackend):
                 f"{self}: OPTIONS['IN_PROCESS'] needs durable delivery: without a "
                 f"record, nothing says what is to run.",
                 hint="Drop it and start a worker, or drop DELIVERY.",
-                id="taskbridge.E007",
+                id="taskbridge.E008",
             )
         for app in ("taskbridge", *self.required_apps):
             if not apps.is_installed(app):

@@ -174,7 +174,7 @@ def test_native_delivery_is_an_error(settings):
     settings.TASKS = {
         "default": on("background_tasks", DELIVERY="native", IN_PROCESS=2)
     }
-    [error] = [m for m in checks.run_checks() if m.id == "taskbridge.E007"]
+    [error] = [m for m in checks.run_checks() if m.id == "taskbridge.E008"]
     assert "OPTIONS['IN_PROCESS'] needs durable delivery" in error.msg
 
 
