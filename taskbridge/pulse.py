@@ -28,6 +28,7 @@ FASTEST_S = 1e-6
 FADES_BY = 2
 """A duration that was not reached again is halved, and so on with each task."""
 
+NEVER = float("inf")
 _SEQUENCE = struct.Struct("Q")
 _CALL = struct.Struct("i32s16sdd")
 _CALL_FROM = 16
@@ -128,14 +129,26 @@ class Pulse:
 
     # The functions of tasks, and who may be killed in them.
 
-    def note_call(self, record_id: str, token: str, kill_at: float) -> None:
-        """Take note that this process is about to call the function of a task."""
+    def note_call(self, record_id: str, token: str, limit_s: float | None) -> None:
+        """Take note that this process is about to call the function of a task.
+
+        Args:
+            record_id: of the task.
+            token: who has hold of the record.
+            limit_s: seconds after which the process is to be killed; None: never.
+        """
         if self._place is None:
             return
+        now = time.monotonic()
         # Until its number is odd, nobody believes what is written here.
         _CALL.pack_into(
-            *(self._shared, self._slot + _CALL_FROM, os.getpid(), record_id.encode()),
-            *(token.encode(), time.monotonic(), kill_at),
+            self._shared,
+            self._slot + _CALL_FROM,
+            os.getpid(),
+            record_id.encode(),
+            token.encode(),
+            now,
+            NEVER if limit_s is None else now + limit_s,
         )
         self._sequence += 1
         _SEQUENCE.pack_into(self._shared, self._slot, self._sequence)
@@ -239,10 +252,10 @@ def end_task(**kwargs: object) -> None:
         _ours.end()
 
 
-def note_call(record_id: str, token: str, kill_at: float) -> None:
+def note_call(record_id: str, token: str, limit_s: float | None) -> None:
     """See `Pulse.note_call`."""
     if _ours:
-        _ours.note_call(record_id, token, kill_at)
+        _ours.note_call(record_id, token, limit_s)
 
 
 def note_return() -> None:

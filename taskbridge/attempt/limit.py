@@ -29,7 +29,7 @@ AGAIN_AFTER_S = 0.05
 
 
 def call_within(
-    task: DjangoTask[Any, Any], timeout_s: float | None, *args: Any, **kwargs: Any
+    task: DjangoTask[Any, Any], timeout_s: float, *args: Any, **kwargs: Any
 ) -> Any:
     """Call the function of a task from synchronous code.
 
@@ -37,7 +37,7 @@ def call_within(
         TaskTimeout: it took longer than `timeout_s`, and let itself be interrupted.
         WorkerFailed: nothing can interrupt a function in this thread.
     """
-    if timeout_s is None or not hasattr(signal, "setitimer"):  # Windows has no workers
+    if not hasattr(signal, "setitimer"):  # Windows, which runs no workers
         return task.call(*args, **kwargs)
     if iscoroutinefunction(task.func):
         return async_to_sync(_cancelled_after)(task, timeout_s, args, kwargs)

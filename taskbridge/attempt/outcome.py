@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import sys
-import time
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from dataclasses import dataclass
@@ -154,9 +153,11 @@ def _call(result: TaskResult[Any], supervision: Supervision) -> Any:
         context = (TaskContext(task_result=result, cancellation=cancellation),)
     pid = os.getpid()
     if token := supervision.token:
-        end_s = math.inf if timeout_s is None else timeout_s + supervision.grace_s
-        note_call(result.id, token, time.monotonic() + end_s)
+        end_s = None if timeout_s is None else timeout_s + supervision.grace_s
+        note_call(result.id, token, end_s)
     try:
+        if timeout_s is None:
+            return task.call(*context, *result.args, **result.kwargs)
         return call_within(task, timeout_s, *context, *result.args, **result.kwargs)
     finally:
         if os.getpid() != pid:

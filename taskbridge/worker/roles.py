@@ -154,12 +154,18 @@ def run_dispatcher(backend: Backend, worker: Worker) -> int:
     return 0
 
 
-def run_warden(backend: Backend, pulse: Pulse) -> int:
-    """Run the warden of a worker until the worker has ended for good."""
+def run_warden(backend: Backend, pulse: Pulse, supervisor: int) -> int:
+    """Run the warden of a worker until the worker has ended for good.
+
+    Args:
+        backend: whose worker.
+        pulse: of the worker.
+        supervisor: number of the process that keeps it running.
+    """
     keep_connections(backend.options)
     store = open_store(backend.alias)
     store.stay_in_session(answer_s=WARDEN_WAITS_S)
-    return warden.run(backend, store, pulse)
+    return warden.run(backend, store, pulse, supervisor)
 
 
 def deliver_due(backend: Backend) -> int:

@@ -142,7 +142,7 @@ class Supervisor:
     def _pulse_of(self, options: WorkerOptions) -> Pulse:
         pulse = self._pulse = Pulse(options.concurrency)
         if self._backend.keeps_records:
-            main = partial(run_warden, pulse=pulse)
+            main = partial(run_warden, pulse=pulse, supervisor=os.getpid())
             self._warden = Role(f"warden of {self._backend}", main)
         return pulse
 

@@ -173,12 +173,11 @@ def _is_held(call: Call, standing: Standing) -> bool:
     return standing.status == "RUNNING" and standing.token == call.token
 
 
-def run(backend: Backend, store: Store, pulse: Pulse) -> int:
+def run(backend: Backend, store: Store, pulse: Pulse, supervisor: int) -> int:
     """Run the warden of a worker until that has ended, whatever signals come.
 
     Only SIGKILL ends it before, or the loss of its supervisor once nothing runs.
     """
-    supervisor = os.getppid()
     warden = Warden(backend, store, pulse)
     wait = _until_woken()
     threading.Thread(

@@ -122,23 +122,6 @@ def test_alarm_that_a_task_before_has_blocked_is_heard():
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
 
 
-@taskbridge.task(backend="durable_default")
-def alarm_of_its_own() -> str:
-    heard = []
-    previous = signal.signal(signal.SIGALRM, lambda *_: heard.append("alarm"))
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.01)
-        while not heard:
-            time.sleep(0.01)
-    finally:
-        signal.signal(signal.SIGALRM, previous)
-    return heard[0]
-
-
-def test_task_without_timeout_has_the_alarm_for_itself():
-    assert call_within(alarm_of_its_own, None) == "alarm"
-
-
 @taskbridge.task(backend="durable_default", timeout=0.05)
 def sleep() -> None:
     time.sleep(FOREVER_S)

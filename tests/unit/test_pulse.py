@@ -97,8 +97,8 @@ def test_pulse_tells_which_function_a_process_is_in(pulse: Pulse) -> None:
         wait_until(pulse.calls, "it is called")
         [found] = pulse.calls()
         assert (found.pid, found.record_id, found.token) == (pid, ID, "+token")
-        assert found.kill_at == 7.5
         assert before <= found.began <= time.monotonic()
+        assert found.kill_at == found.began + 7.5
         assert pulse.is_current(found)
     finally:
         _end(pid)

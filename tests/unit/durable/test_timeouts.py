@@ -1,5 +1,6 @@
 """Attempts that take too long, in this process; that one is killed, in tests/faults."""
 
+import signal
 import time
 
 import pytest
@@ -33,6 +34,19 @@ def sleep_once(context):
     return context.attempt
 
 
+@taskbridge.task(backend=ALIAS)
+def set_an_alarm():
+    heard = []
+    previous = signal.signal(signal.SIGALRM, lambda *_: heard.append("alarm"))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        while not heard:
+            time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    return heard[0]
+
+
 @taskbridge.task(backend=ALIAS, timeout=0.2)
 def query_slowly():
     with connection.cursor() as cursor:
@@ -60,6 +74,14 @@ def test_timeout_is_retried_as_the_policy_says(queue):
     result.refresh()
     assert (result.status, result.return_value) == ("SUCCESSFUL", 2)
     assert [error.exception_class for error in result.errors] == [TaskTimeout]
+
+
+def test_task_without_timeout_has_the_alarm_for_itself(queue):
+    timed_out, result = sleep.enqueue(), set_an_alarm.enqueue()
+    queue.run_due()
+    timed_out.refresh()
+    result.refresh()
+    assert (timed_out.status, result.return_value) == ("FAILED", "alarm")
 
 
 def test_query_is_interrupted_and_the_next_task_has_a_good_connection(queue):

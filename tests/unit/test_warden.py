@@ -1,0 +1,177 @@
+"""Whom the warden kills, and whom it spares; with workers, it is in tests/faults."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from taskbridge.compat import task_backends
+from taskbridge.exceptions import StoreUnavailable
+from taskbridge.pulse import Pulse
+from taskbridge.store import Standing
+from taskbridge.testing.harness import wait_until
+from taskbridge.worker import warden
+from taskbridge.worker.warden import Warden
+
+ID = "0123456789abcdef" * 2
+TOKEN = "a token"
+HELD = [Standing(ID, TOKEN, "RUNNING", "", kill=False)]
+TO_KILL = [Standing(ID, TOKEN, "RUNNING", "somebody", kill=True)]
+CANCELLED = [Standing(ID, TOKEN, "RUNNING", "somebody", kill=False)]
+AWAY = StoreUnavailable("It is away.")
+NOT_HELD = {
+    "gone": [],
+    "of another": [Standing(ID, "another", "RUNNING", "", kill=False)],
+    "lost": [Standing(ID, TOKEN, "READY", "", kill=False)],
+}
+
+
+class Answers:
+    """A store that says what it is told to."""
+
+    def __init__(self) -> None:
+        self.answer: object = HELD
+        self.asked: list[list[str]] = []
+
+    def standing(self, ids):
+        self.asked.append(list(ids))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def get(self, ids):
+        return []
+
+
+class Pool:
+    """Processes that are in the function of a task."""
+
+    def __init__(self) -> None:
+        self.pulse = Pulse(2)
+        self.pids: list[int] = []
+
+    def start(self, *, limit_s: float | None = None) -> int:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                self.pulse.begin()
+                self.pulse.note_call(ID, TOKEN, limit_s)
+                time.sleep(600)
+            finally:
+                os._exit(1)
+        self.pids.append(pid)
+        wait_until(lambda: len(self.pulse.calls()) == len(self.pids), "it is called")
+        return pid
+
+    def has_ended(self, pid: int) -> bool:
+        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, pid, flags) is not None
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    pool = Pool()
+    yield pool
+    for pid in pool.pids:
+        os.kill(pid, signal.SIGKILL)  # one that has ended is a zombie
+        os.waitpid(pid, 0)
+    pool.pulse.close()
+
+
+@pytest.fixture
+def store() -> Answers:
+    return Answers()
+
+
+@pytest.fixture
+def ward(pool, store, monkeypatch) -> Warden:
+    monkeypatch.setattr(warden, "ASK_EVERY_S", 0)
+    monkeypatch.setattr(warden, "ASK_AFTER_S", 0)
+    return Warden(task_backends["durable_default"], store, pool.pulse)
+
+
+def test_process_that_takes_too_long_is_killed_alone(pool, ward):
+    late = pool.start(limit_s=0)
+    others = [pool.start(limit_s=600), pool.start()]
+    ward.kill_overdue()
+    assert not pool.has_ended(late)  # it was seen once
+    ward.kill_overdue()
+    assert pool.has_ended(late)
+    assert not any(pool.has_ended(pid) for pid in others)
+    assert not ward.is_idle
+    ward.step()
+    assert [call.pid for call in pool.pulse.calls()] == others
+
+
+@pytest.mark.parametrize("answer", NOT_HELD.values(), ids=NOT_HELD)
+def test_process_without_its_record_is_killed_at_the_second_look(
+    pool, ward, store, answer
+):
+    pid = pool.start()
+    store.answer = answer
+    ward.step()
+    assert not pool.has_ended(pid)
+    ward.step()
+    assert pool.has_ended(pid)
+    ward.step()  # nothing is to be written
+    assert store.asked == [[ID], [ID]]
+
+
+@pytest.mark.parametrize("between", [HELD, AWAY, LookupError("a bug")])
+def test_two_looks_that_are_not_in_a_row_kill_nobody(pool, ward, store, between):
+    pid = pool.start()
+    for answer in ([], between, [], between, between, []):
+        store.answer = answer
+        ward.step()
+    assert not pool.has_ended(pid)
+
+
+def test_store_that_is_away_kills_nobody(pool, ward, store):
+    pid = pool.start()
+    store.answer = AWAY
+    for _ in range(20):
+        ward.step()
+    assert not pool.has_ended(pid)
+    assert len(store.asked) == 20
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_killed"), [(TO_KILL, True), (CANCELLED, False), (HELD, False)]
+)
+def test_cancelled_task_is_killed_if_that_was_asked_for(
+    pool, ward, store, answer, is_killed
+):
+    pid = pool.start()
+    store.answer = answer
+    for _ in range(3):
+        ward.step()
+    assert pool.has_ended(pid) == is_killed
+
+
+def test_store_is_asked_only_about_what_runs_for_a_while(
+    pool, ward, store, monkeypatch
+):
+    monkeypatch.setattr(warden, "ASK_AFTER_S", 600)
+    pool.start()
+    ward.step()
+    assert store.asked == []
+
+
+def test_what_cannot_be_written_is_tried_again(pool, ward, store, monkeypatch):
+    tried = []
+
+    def get(ids):
+        tried.append(ids)
+        if len(tried) < 3:
+            raise AWAY
+        return []
+
+    monkeypatch.setattr(store, "get", get, raising=False)
+    pool.start(limit_s=0)
+    for _ in range(2):
+        ward.kill_overdue()
+    for _ in range(5):
+        ward.step()
+    assert tried == [[ID]] * 3
