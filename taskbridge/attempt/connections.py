@@ -12,6 +12,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 logger = logging.getLogger("taskbridge")
 
+CANCEL_WITHIN_S = 1
+"""How long the server of an interrupted statement may take to hear of that."""
+
 
 @contextlib.contextmanager
 def restored_connections() -> Iterator[list[BaseDatabaseWrapper]]:
@@ -81,6 +84,20 @@ class _Savepoint:
             self._block.__exit__(None, None, None)
         except DatabaseError as exc:  # it was broken, and is rolled back
             logger.info("A task broke its transaction: %s", exc)
+
+
+def distrust_connections() -> None:
+    """Have the connections of this thread closed after the task, which is interrupted.
+
+    One that was in the middle of a statement takes no other. The server would go on
+    with it, and keep its locks, so with psycopg 3.2 it is told to stop.
+    """
+    for connection in connections.all(initialized_only=True):
+        connection.errors_occurred = True  # as Django says it; see `_restore`
+        inner: Any = connection.connection
+        with contextlib.suppress(Exception):  # another driver, or the server is away
+            if inner.info.transaction_status.name == "ACTIVE":
+                inner.cancel_safe(timeout=CANCEL_WITHIN_S)
 
 
 def close_stale_connections() -> None:

@@ -19,10 +19,11 @@ from types import FrameType
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.db import connections
 
 from taskbridge.compat import DjangoTask
 from taskbridge.exceptions import TaskTimeout, WorkerFailed
+
+from .connections import distrust_connections
 
 AGAIN_AFTER_S = 0.05
 """How soon to try again to raise it, if the function was not being run."""
@@ -70,20 +71,23 @@ def within(
 
     def on_alarm(_: int, frame: FrameType | None) -> None:
         nonlocal is_armed
+        if not is_armed:
+            return
         # In our own frame the function has either not begun, and the next alarm will
         # do; or it has returned just now, and its work is done.
-        if not is_armed or frame is ours:
+        if frame is ours:
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_AFTER_S)
             return
         is_armed = False
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        _distrust_connections()
+        distrust_connections()
         raise TaskTimeout(words)
 
     previous = signal.signal(signal.SIGALRM, on_alarm)
     # A task before this one may have left it blocked.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     began = time.monotonic()
-    timer = signal.setitimer(signal.ITIMER_REAL, timeout_s, AGAIN_AFTER_S)
+    # Once: psycopg 3.3 looks for signals only when none has come for 0.1 s.
+    timer = signal.setitimer(signal.ITIMER_REAL, timeout_s)
     try:
         return function(*args, **kw)
     finally:
@@ -95,16 +99,6 @@ def within(
         if timer[0]:
             left_s = timer[0] - (time.monotonic() - began)
             signal.setitimer(signal.ITIMER_REAL, max(left_s, 0.001), timer[1])
-
-
-def _distrust_connections() -> None:
-    """Have the connections of this thread closed after the task.
-
-    One that was in the middle of a statement takes no other. `errors_occurred` is how
-    Django says so, and `restored_connections` does it.
-    """
-    for connection in connections.all(initialized_only=True):
-        connection.errors_occurred = True
 
 
 async def _cancelled_after(
