@@ -28,12 +28,12 @@ class Overview(Access):
         """See `Store.queues`."""
         found: dict[str, dict[str, Any]] = {}
         with self._translated_errors():
-            now = self._instant(self._ask(f"SELECT {self._clock.now}", [])[0][0])
-            for queue_name, kind, number, since in self._unfinished(up_to):
+            for queue_name, kind, number, since, now in self._unfinished(up_to):
                 counts = found.setdefault(queue_name, {})
                 counts[kind] = counts.get(kind, 0) + number
                 if kind in {"waiting", "parked"}:
-                    age_s = (now - self._instant(since)).total_seconds()
+                    age = _instant(now) - _instant(since)
+                    age_s = age.total_seconds()
                     counts["oldest_s"] = max(counts.get("oldest_s", 0.0), age_s)
             sql = statements.complete(
                 statements.FAILED_BY_QUEUE, self._clock, limit=f"{up_to:d}"
@@ -70,12 +70,13 @@ class Overview(Access):
             cursor.execute(sql, parameters)
             return list(cursor.fetchall())
 
-    def _instant(self, value: Any) -> datetime:
-        """Return an instant of a statement that Django did not make."""
-        at: datetime = (
-            datetime.fromisoformat(value) if isinstance(value, str) else value
-        )
-        return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+def _instant(value: Any) -> datetime:
+    """Return an instant of a statement that Django did not make."""
+    at: datetime = value
+    if isinstance(value, str):
+        at = datetime.fromisoformat(value)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _running(row: dict[str, Any]) -> Running:

@@ -225,7 +225,7 @@ SELECT 1 FROM {table} WHERE backend = %s AND status = %s{limit}) AS counted"""
 
 # Those that are due first come first, up to the limit.
 UNFINISHED_BY_QUEUE = """
-SELECT queue_name, kind, COUNT(*), MIN(since) FROM (
+SELECT queue_name, kind, COUNT(*), MIN(since), {now} FROM (
 SELECT queue_name, COALESCE(last_attempted_at, run_after, enqueued_at) AS since,
 CASE WHEN status = 'RUNNING' THEN 'running'
 WHEN wake_at >= %s AND wake_at < %s THEN 'parked'

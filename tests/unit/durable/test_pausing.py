@@ -13,6 +13,7 @@ from taskbridge.exceptions import NotDurable, StoreUnavailable
 from taskbridge.identity import new_id
 from taskbridge.models import PausedQueue, TaskRecord
 from taskbridge.pausing import pause, paused, resume
+from taskbridge.pulse import Pulse
 from taskbridge.store import Worker
 from taskbridge.store.pausing import parked_at
 from tests.unit import durable_tasks, sample_tasks
@@ -150,6 +151,19 @@ def test_what_was_parked_as_the_pause_ended_is_delivered(queue):
     dispatcher.deliver_due()
     run_envelopes(queue)
     assert sample_tasks.calls == [(1, 0)]
+
+
+def test_worker_that_refuses_what_is_paused_is_not_deaf(queue, monkeypatch):
+    """It has taken something, and its queues are empty again."""
+    pulse = Pulse(1)
+    monkeypatch.setattr("taskbridge.pulse._ours", pulse)
+    pause("default", backend=ALIAS)
+    add.enqueue(1)
+    assert pulse.taken_at == 0
+    run_envelopes(queue)
+    assert pulse.taken_at > 0
+    assert queue.has_due(["default"]) in {False, None}
+    pulse.close()
 
 
 def test_pause_is_refused_by_name_where_it_cannot_be_kept(queue):
