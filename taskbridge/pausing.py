@@ -15,10 +15,10 @@ LONGEST_BY = 255
 def pause(
     queue: str, *, backend: str = DEFAULT_TASK_BACKEND_ALIAS, by: str = ""
 ) -> bool:
-    """Have no task of a queue start until it is resumed.
+    """Have no task of a queue claimed until it is resumed.
 
-    What runs goes on, and what is enqueued waits. A claim that is under way at this
-    moment counts as before it. In a transaction it holds from the commit on.
+    What is claimed goes on, and what is enqueued waits. A claim that is under way at
+    this moment counts as before it. In a transaction it holds from the commit on.
 
     Args:
         queue: its name, as in `@task(queue_name=...)`.

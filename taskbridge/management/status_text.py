@@ -7,6 +7,8 @@ from django.core.management.base import BaseCommand
 from taskbridge.checks import STRANDED_HINT, stranded_tasks
 
 KINDS = ("waiting", "parked", "delayed", "running", "failed")
+COUNTED_TOGETHER = (("waiting", "delayed", "running"), ("parked",), ("failed",))
+"""Of these, so many records are looked at, whichever queues they are in."""
 
 
 def write_entry(command: BaseCommand, alias: str, entry: dict[str, Any]) -> None:
@@ -36,25 +38,37 @@ def _queues(entry: dict[str, Any]) -> list[str]:
     depths = entry.get("queues", {})
     if "records" not in entry:
         return [f"{queue}: {_waiting(depth)}" for queue, depth in depths.items()]
-    records, paused = entry["records"], entry["paused"]
-    names = sorted({*depths, *records, *paused})
-    return [
-        f"{name}: " + "; ".join(_of_queue(name, records.get(name, {}), entry))
-        for name in names
-    ]
+    names = sorted({*depths, *entry["records"], *entry["paused"]})
+    more = _more(entry)
+    return [f"{name}: " + "; ".join(_of_queue(name, entry, more)) for name in names]
 
 
-def _of_queue(name: str, counts: dict[str, Any], entry: dict[str, Any]) -> list[str]:
+def _more(entry: dict[str, Any]) -> set[str]:
+    """Return the kinds of which there are more than were counted."""
+    records = entry["records"].values()
+    return {
+        kind
+        for kinds in COUNTED_TOGETHER
+        if sum(counts[kind] for counts in records for kind in kinds)
+        >= entry["records_counted_up_to"]
+        for kind in kinds
+    }
+
+
+def _of_queue(name: str, entry: dict[str, Any], more: set[str]) -> list[str]:
+    counts = entry["records"].get(name, {})
     parts = [_paused(entry["paused"][name])] if name in entry["paused"] else []
-    most = entry["tasks_counted_up_to"]
-    numbers = [_number(counts[k], most, k) for k in KINDS if counts.get(k)]
+    numbers = [
+        f"{counts.get(kind, 0)}{' or more' * (kind in more)} {kind}"
+        for kind in KINDS
+        if counts.get(kind) or kind in more
+    ]
     parts.append(", ".join(numbers) or "nothing")
     if counts.get("oldest_s") is not None:
         parts.append(f"the oldest waits for {_seconds(counts['oldest_s'])}")
     if name in entry.get("queues", {}):
         depth = entry["queues"][name]
-        holds = "it cannot say" if depth is None else str(depth)
-        parts.append(f"in the library: {holds}")
+        parts.append(f"in the library: {'unknown' if depth is None else depth}")
     return parts
 
 
@@ -67,14 +81,13 @@ def _waiting(depth: int | None) -> str:
     return "unknown" if depth is None else f"{depth} waiting"
 
 
-def _number(number: int, most: int, what: str) -> str:
-    return f"{number}{' or more' * (number >= most)} {what}"
-
-
 def _tasks(entry: dict[str, Any]) -> str:
     most = entry.get("tasks_counted_up_to", 0)
     statuses = sorted(entry.get("tasks", {}).items())
-    return ", ".join(_number(number, most, status) for status, number in statuses)
+    return ", ".join(
+        f"{number}{' or more' * (number >= most)} {status}"
+        for status, number in statuses
+    )
 
 
 def _workers(entry: dict[str, Any]) -> list[str]:

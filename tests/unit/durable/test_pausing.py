@@ -11,6 +11,7 @@ from django.db import connection
 from taskbridge.dispatcher import BATCH, Dispatcher
 from taskbridge.exceptions import NotDurable, StoreUnavailable
 from taskbridge.identity import new_id
+from taskbridge.management.subcommands import status
 from taskbridge.models import PausedQueue, TaskRecord
 from taskbridge.pausing import pause, paused, resume
 from taskbridge.pulse import Pulse
@@ -202,6 +203,18 @@ def test_commands_pause_and_resume(queue, settings):
     for command in ("pause", "resume"):
         with pytest.raises(CommandError, match="has no queue 'post'"):
             call_command("taskbridge", command, "post", *at)
+
+
+def test_status_says_where_it_has_not_counted_on(queue, settings, monkeypatch):
+    """A queue of which nothing was counted is not said to have nothing."""
+    settings.TASKS = {ALIAS: settings.TASKS[ALIAS]}
+    monkeypatch.setattr(f"{status.__name__}.COUNTED_BY_QUEUE", 2)
+    add.using(queue_name="mail").enqueue(1)
+    assert "  default: nothing; in the library: 0\n" in output_of("status")
+    add.using(queue_name="mail").enqueue_many([(1,), (2,)])
+    text = output_of("status")
+    assert "  default: 0 or more waiting, 0 or more delayed, 0 or more run" in text
+    assert "  mail: 2 or more waiting, 0 or more delayed, " in text
 
 
 def test_command_refuses_native_delivery(queue):
