@@ -106,6 +106,20 @@ def test_stop_lets_running_tasks_finish_and_leaves_the_others(
 
 
 @each_protocol
+def test_task_that_finishes_after_the_stop_may_use_executors(
+    kind: str, serve: Start, ledger: Ledger
+) -> None:
+    """They refuse work as soon as Python's own hook for its end was called."""
+    server = serve(kind)
+    server.get("finish_in_a_thread/a", ledger=ledger.path, arg=2)
+    wait_until(lambda: ledger.entries("started"), "it has started")
+    server.signal(signal.SIGTERM)
+    server.wait()
+    assert ledger.counts("finished") == {"a": 1}
+    assert statuses() == ["SUCCESSFUL"]
+
+
+@each_protocol
 def test_task_of_a_killed_process_runs_in_another_when_its_lease_is_over(
     kind: str, serve: Start, ledger: Ledger
 ) -> None:

@@ -8,6 +8,10 @@ from django.urls import path
 
 from taskbridge.testing import tasks
 
+from .tasks import finish_in_a_thread
+
+TASKS = {**vars(tasks), "finish_in_a_thread": finish_in_a_thread}
+
 
 def nothing(request: HttpRequest) -> HttpResponse:
     return HttpResponse(str(os.getpid()))
@@ -16,7 +20,7 @@ def nothing(request: HttpRequest) -> HttpResponse:
 def enqueue(request: HttpRequest, task: str, key: str) -> HttpResponse:
     args = [float(each) for each in request.GET.getlist("arg")]
     with transaction.atomic():
-        getattr(tasks, task).enqueue(request.GET["ledger"], key, *args)
+        TASKS[task].enqueue(request.GET["ledger"], key, *args)
     return HttpResponse(str(os.getpid()))
 
 
