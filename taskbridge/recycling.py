@@ -6,10 +6,13 @@ libraries count is something else.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+logger = logging.getLogger("taskbridge")
 
 STATM = Path("/proc/self/statm")
 
@@ -49,10 +52,22 @@ def is_worn() -> bool:
 
     To be asked between two messages.
     """
+    if not _ran or not _is_beyond():
+        return False
+    logger.info(
+        "Process %s is replaced: it has run %s tasks and uses %s MiB.",
+        os.getpid(),
+        _ran,
+        resident_bytes() // MIB,
+    )
+    return True
+
+
+def _is_beyond() -> bool:
     if _limits.max_tasks is not None and _ran >= _limits.max_tasks:
         return True
     most = _limits.max_memory_mib
-    return most is not None and _ran > 0 and resident_bytes() > most * MIB
+    return most is not None and resident_bytes() > most * MIB
 
 
 def resident_bytes() -> int:

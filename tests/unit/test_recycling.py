@@ -15,12 +15,15 @@ def no_limits_afterwards():
     limit(Limits())
 
 
-def test_process_is_worn_after_so_many_tasks():
+def test_process_is_worn_after_so_many_tasks(caplog):
+    caplog.set_level("INFO", logger="taskbridge")
     limit(Limits(max_tasks=2))
     count_task()
     assert not is_worn()
     count_task()
+    assert caplog.text == ""
     assert is_worn()
+    assert "is replaced: it has run 2 tasks and uses" in caplog.text
 
 
 def test_process_without_limits_is_never_worn():
