@@ -60,14 +60,14 @@ class DueTasks:
         """
         left = set(self._aside.others(e.id for e in due if e.status == "READY"))
         ready = [each for each in due if each.id in left]
-        if self._adapter.room is not None:
-            ready.sort(key=_higher_first)
-            ready = ready[: self._adapter.room]
         if not ready:
             return None
         self._push_until = time.monotonic() + PUSH_FOR_S
         moved, ready, locked = self._parking.park(ready)
         self._aside.leave(locked)
+        if self._adapter.room is not None:
+            ready.sort(key=_higher_first)
+            ready = ready[: self._adapter.room]
         if not self._is_broker_down and any(each.pushes for each in ready):
             waiting, ready = self._backlog.split(ready)
             moved += self._postpone(waiting)
