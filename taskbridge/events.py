@@ -78,7 +78,7 @@ def failed_elsewhere(sender: type, result: TaskResult[Any]) -> None:
     if result.task.func.__module__ not in sys.modules:
         logger.warning(
             "Task id=%s path=%s: receivers of task_finished see a stand-in for it, "
-            "since it is not imported here: a dispatcher imports no tasks.",
+            "since it is not there to import; and a dispatcher does not import tasks.",
             result.id,
             result.task.module_path,
         )

@@ -49,9 +49,10 @@ def fail_at_gate(context: TaskContext, ledger: str, key: str, gate: str) -> None
 
 
 @task(takes_context=True)
-def tell_refusal(context: TaskContext, ledger: str, key: str) -> None:
+def tell_answer(context: TaskContext, ledger: str) -> None:
     """Write what it is told when it asks whether it is cancelled."""
     try:
-        context.is_cancelled()
+        answer = str(context.is_cancelled())
     except NotImplementedError as exc:
-        Ledger(Path(ledger)).write(f"{key} {exc}", "refused")
+        answer = str(exc)
+    Ledger(Path(ledger)).write(answer, "told")

@@ -28,7 +28,7 @@ The subclass for an alias whose DELIVERY is durable is
 `taskbridge.testing.contract_durable.DurableContract`.
 """
 
-from .contracts.cancelling import CancellingContract
+from .contracts.cancelling import AskingContract
 from .contracts.enqueueing import EnqueueContract
 from .contracts.function import AsyncTasksContract
 from .contracts.loss import AtMostOnceContract, RecoveryContract
@@ -44,7 +44,7 @@ from .contracts.worker import WorkerContract
 class BackendContract(
     EnqueueContract,
     WorkerContract,
-    CancellingContract,
+    AskingContract,
     RunAfterContract,
     PriorityContract,
     AsyncTasksContract,

@@ -5,6 +5,7 @@ be short, 1 or 2 seconds, since tests wait until it ends.
 """
 
 from .contract import BackendContract
+from .contracts.cancelling import CancellingContract
 from .contracts.duplicates import DuplicatesContract
 from .contracts.retries import DurableRetriesContract
 from .contracts.timeout import DurableTimeoutContract
@@ -14,6 +15,7 @@ class DurableContract(
     DurableRetriesContract,
     DurableTimeoutContract,
     DuplicatesContract,
+    CancellingContract,
     BackendContract,
 ):
     """The whole contract of an alias whose DELIVERY is durable."""

@@ -24,14 +24,31 @@ NOTICED_WITHIN_S = 20
 """It is a second; a machine that is busy is given more."""
 
 
-class CancellingContract(ContractFixtures):
+class AskingContract(ContractFixtures):
+    """Whether a task is cancelled is answered, or refused by name: never ignored."""
+
+    def test_task_that_asks_whether_it_is_cancelled_is_told(
+        self, backend: Backend, enqueue: Enqueue, run_burst: RunBurst, ledger: Ledger
+    ) -> None:
+        """No, it is not; or that nobody knows, and then it cannot be cancelled."""
+        result = enqueue(cancelled_tasks.tell_answer)
+        named = rf"{re.escape(str(backend))} keeps no records"
+        if not backend.keeps_records:
+            for refused in (result.cancel, result.wait):
+                with pytest.raises(NotImplementedError, match=named):
+                    refused()
+        run_burst()
+        [entry] = ledger.entries("told")
+        assert re.match("False" if backend.keeps_records else named, entry.key)
+
+
+class CancellingContract(AskingContract):
     """A task that is cancelled does not run, or not again; it is known who did that."""
 
     def test_cancelled_task_that_waits_never_runs(
-        self, backend: Backend, enqueue: Enqueue, run_burst: RunBurst, ledger: Ledger
+        self, enqueue: Enqueue, run_burst: RunBurst, ledger: Ledger
     ) -> None:
         """Neither one whose message is on its way, nor one that is delayed."""
-        _need_records(backend)
         later = timedelta(seconds=0.3)
         results = [enqueue(tasks.record, "a")]
         results.append(enqueue(tasks.record, "b", run_after=later))
@@ -53,14 +70,12 @@ class CancellingContract(ContractFixtures):
     )
     def test_cancelled_task_that_runs_is_told(
         self,
-        backend: Backend,
         enqueue: Enqueue,
         start_worker: StartWorker,
         ledger: Ledger,
         task: Any,
     ) -> None:
         """It returns, and has failed nevertheless."""
-        _need_records(backend)
         result = enqueue(task, "a")
         start_worker()
         wait_until(lambda: ledger.entries("started"), "it runs", timeout_s=LATEST_S)
@@ -75,14 +90,12 @@ class CancellingContract(ContractFixtures):
 
     def test_cancelled_task_that_fails_is_not_retried(
         self,
-        backend: Backend,
         enqueue: Enqueue,
         start_worker: StartWorker,
         ledger: Ledger,
         gate: Path,
     ) -> None:
         """Its own error is kept; nor is one that waits for its next attempt."""
-        _need_records(backend)
         task = cancelled_tasks.fail_at_gate
         running = enqueue(task, "a", str(gate))
         start_worker()
@@ -98,7 +111,6 @@ class CancellingContract(ContractFixtures):
 
     def test_cancelled_task_whose_worker_is_killed_does_not_run_again(
         self,
-        backend: Backend,
         enqueue: Enqueue,
         start_worker: StartWorker,
         ledger: Ledger,
@@ -106,7 +118,6 @@ class CancellingContract(ContractFixtures):
         recovery_environment: dict[str, str],
     ) -> None:
         """Its record says that it was lost, and cancelled."""
-        _need_records(backend)
         result = enqueue(tasks.record_at_gate, "a", str(gate))
         doomed = start_worker(environment=recovery_environment)
         wait_until(lambda: ledger.entries("started"), "it runs", timeout_s=LATEST_S)
@@ -120,10 +131,9 @@ class CancellingContract(ContractFixtures):
         assert ledger.counts("finished") == {}
 
     def test_result_is_waited_for(
-        self, backend: Backend, enqueue: Enqueue, start_worker: StartWorker
+        self, enqueue: Enqueue, start_worker: StartWorker
     ) -> None:
         """In vain, whoever waits is told what the task is doing."""
-        _need_records(backend)
         result = enqueue(tasks.record, "a")
         with pytest.raises(TimeoutError, match="it waits in queue 'default' since"):
             result.wait(timeout=0)
@@ -131,26 +141,6 @@ class CancellingContract(ContractFixtures):
         assert result.wait(timeout=LATEST_S) is result
         assert (result.status, result.return_value) == ("SUCCESSFUL", "a")
         assert result.cancel(by="ann") is Cancelling.TOO_LATE
-
-    def test_without_records_it_is_refused_by_name(
-        self, backend: Backend, enqueue: Enqueue, run_burst: RunBurst, ledger: Ledger
-    ) -> None:
-        """By the result, and by the context in a worker."""
-        if backend.keeps_records:
-            pytest.skip("this one keeps records")
-        result = enqueue(cancelled_tasks.tell_refusal, "a")
-        named = rf"{re.escape(str(backend))} keeps no records"
-        for refused in (result.cancel, result.wait):
-            with pytest.raises(NotImplementedError, match=named):
-                refused()
-        run_burst()
-        [entry] = ledger.entries("refused")
-        assert re.match(rf"a {named}", entry.key)
-
-
-def _need_records(backend: Backend) -> None:
-    if not backend.keeps_records:
-        pytest.skip("this one keeps no records")
 
 
 def _check_cancelled(result: TaskResult[Any], errors: list[str]) -> None:
