@@ -4,6 +4,7 @@ from .compat import InvalidTask, TaskResultStatus
 from .exceptions import (
     BackendUnavailable,
     InvalidMessage,
+    NotDurable,
     StoreUnavailable,
     TaskbridgeException,
     TaskCancelled,
@@ -22,6 +23,7 @@ __all__ = [
     "Cancelling",
     "InvalidMessage",
     "InvalidTask",
+    "NotDurable",
     "Retry",
     "StoreUnavailable",
     "Task",

@@ -1,9 +1,12 @@
-"""Tasks by hand: cancel, retry, run now or forget them, by their ids or by a filter.
+"""Tasks and queues by hand: what people do to them, also by `manage.py taskbridge`.
 
-Each takes ids, or a filter whose parts all have to match, and never both; `count` says
-in advance how many it is about. Whatever changes meanwhile is left alone. Records are
-gone through in the order of an index, and changed some hundred in a statement, so that
-a million of them need no memory and hold up nobody.
+`cancel`, `retry`, `run_now` and `forget` are about tasks, by their ids or by a filter;
+`pause`, `resume` and `paused` about queues.
+
+Each of the first four takes ids, or a filter whose parts all have to match, and never
+both; `count` says in advance how many it is about. Whatever changes meanwhile is left
+alone. Records are gone through in the order of an index, and changed some hundred in a
+statement, so that a million of them need no memory and hold up nobody.
 """
 
 from __future__ import annotations
@@ -18,8 +21,23 @@ from typing import Literal, NamedTuple, TypedDict, Unpack
 
 from .backend import Backend
 from .compat import task_backends
+from .exceptions import NotDurable
 from .handles import who
+from .pausing import pause, paused, resume
 from .store import Found, Store
+
+__all__ = [
+    "Done",
+    "Filter",
+    "cancel",
+    "count",
+    "forget",
+    "pause",
+    "paused",
+    "resume",
+    "retry",
+    "run_now",
+]
 
 PAGE = 500
 """How many records are looked at, and changed, at once."""
@@ -295,7 +313,7 @@ def _backends(alias: str | None) -> Iterator[Backend]:
     """Yield the backends that keep records.
 
     Raises:
-        ValueError, NotImplementedError: this one does not, or there are none.
+        ValueError, NotDurable: this one does not, or there are none.
     """
     if alias is not None:
         if alias not in task_backends.settings:
@@ -307,16 +325,14 @@ def _backends(alias: str | None) -> Iterator[Backend]:
                 f"Backend {alias!r} is a {type(backend).__name__}, not TaskBridge's."
             )
         if not backend.keeps_records:
-            raise NotImplementedError(
-                f"{backend} keeps no records: its DELIVERY is 'native'."
-            )
+            raise NotDurable(f"{backend} keeps no records: its DELIVERY is 'native'.")
         yield backend
         return
     found = [task_backends[each] for each in task_backends.settings]
     durable = [each for each in found if isinstance(each, Backend)]
     durable = [each for each in durable if each.keeps_records]
     if not durable:
-        raise NotImplementedError(
+        raise NotDurable(
             "No backend in TASKS keeps records: DELIVERY is 'native' everywhere."
         )
     yield from durable

@@ -43,5 +43,5 @@ class WorkerLost(TaskbridgeException):
     """An attempt ended with the loss of its worker; found in ``TaskResult.errors``."""
 
 
-class NotDurable(TaskbridgeException):
+class NotDurable(TaskbridgeException, NotImplementedError):  # noqa: N818 - see above
     """Something was asked of a backend that only durable delivery can do."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Never
 from taskbridge import events
 from taskbridge.attempt import Outcome, Supervision, attempt
 from taskbridge.compat import DjangoTask, InvalidTask
-from taskbridge.exceptions import BackendUnavailable, InvalidMessage
+from taskbridge.exceptions import BackendUnavailable, InvalidMessage, NotDurable
 from taskbridge.features import Features, Support
 from taskbridge.handles import TaskResult
 from taskbridge.message import Envelope, Message, pack, sign
@@ -87,8 +87,8 @@ class NativeDelivery(Delivery):
         """See `Delivery.progress`."""
         raise self._nothing_kept("nobody knows what a task is doing")
 
-    def _nothing_kept(self, what: str) -> NotImplementedError:
-        return NotImplementedError(
+    def _nothing_kept(self, what: str) -> NotDurable:
+        return NotDurable(
             f"{self._adapter} keeps no records in native delivery, so {what}. Use "
             f"DELIVERY = 'durable'."
         )
@@ -150,7 +150,7 @@ class NativeDelivery(Delivery):
 class _Unknown:
     """What a task is told that asks whether it is cancelled."""
 
-    def __init__(self, error: Callable[[str], NotImplementedError]) -> None:
+    def __init__(self, error: Callable[[str], NotDurable]) -> None:
         self._error = error
 
     def __call__(self) -> Never:
