@@ -81,7 +81,7 @@ def run_worker(
     worker = app.Worker(
         # Random: of two workers with one name, RabbitMQ lets only the first start.
         hostname=f"taskbridge-{alias}-{token_hex(4)}@{gethostname()}",
-        pool=_pool(app, options),
+        pool=_pool(options),
         concurrency=options.concurrency,
         queues=list(options.queues),
         prefetch_multiplier=1,
@@ -97,15 +97,11 @@ def run_worker(
         raise WorkerFailed(f"{broker}: Celery's worker ended with {worker.exitcode}.")
 
 
-def _pool(app: Celery, options: WorkerOptions) -> str:
+def _pool(options: WorkerOptions) -> str:
     """Return the path of a pool that honours the limits of a process.
 
-    Those that a project's own app has set stay where the command says nothing else.
+    Those that a project's own app has set hold as well.
     """
-    if options.max_tasks:
-        app.conf.worker_max_tasks_per_child = None
-    if options.max_memory_mib:
-        app.conf.worker_max_memory_per_child = None
     if options.max_tasks or options.max_memory_mib:
         return "taskbridge_celery.pool:TaskPool"
     return "prefork"

@@ -234,6 +234,13 @@ class ByHandContract:
             assert store.forget(ended) == (4, 1)
             assert [each.id for each in store.get(ended)] == [ended[2]]
 
+    def test_forget_in_a_transaction_does_not_break_its_commit(self, store):
+        ended = [failed(store) for _ in range(5)]
+        with referring_table(ended[2]):
+            with transaction.atomic():
+                assert store.forget(ended) == (4, 1)
+            assert [each.id for each in store.get(ended)] == [ended[2]]
+
     def test_pages_go_through_what_is_open(self, store):
         ids = {added(store, timedelta(seconds=n)) for n in range(25)}
         ids |= {claimed(store) for _ in range(3)}

@@ -8,6 +8,7 @@ from django.core import checks
 from django.db.utils import ConnectionHandler
 
 from taskbridge.options import check_options
+from taskbridge.recycling import Limits
 from taskbridge.worker import connections as kept
 from taskbridge.worker import roles
 from taskbridge.worker.connections import KEEP_FOR_S, keep_connections
@@ -70,9 +71,10 @@ def test_only_the_worker_of_the_backend_keeps_them(handler, monkeypatch):
     roles.run_native_worker(backend)
     assert age_of(project) == (0, False)
     monkeypatch.setattr(roles, "tell", lambda pulse: None)
-    roles.run_worker(backend, "options", "pulse")
+    options = SimpleNamespace(limits=Limits())
+    roles.run_worker(backend, options, "pulse")
     assert age_of(project) == (KEEP_FOR_S, True)
-    assert calls == ["options"]
+    assert calls == [options]
 
 
 @pytest.mark.parametrize("value", [-1, "600"])

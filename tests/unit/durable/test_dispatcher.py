@@ -162,7 +162,7 @@ def test_task_whose_code_is_gone_still_fails_and_is_told(queue, caplog):
     TaskRecord.objects.update(task="no.such.task")
     assert Dispatcher(queue).step() == 0
     assert TaskRecord.objects.get().status == "FAILED"
-    assert "a dispatcher imports no tasks" in caplog.text
+    assert "a dispatcher does not import tasks" in caplog.text
 
 
 def test_broker_that_is_away_keeps_tasks_and_is_told_once(queue, monkeypatch, caplog):
