@@ -42,9 +42,10 @@ test-newest:  ## unit and contract tests on the newest other Python, hence with 
 	if [ -z "$$newest" ]; then echo "No newer Python was found: Django 6 was not tested."; exit; fi; \
 	$(MAKE) PYTHON="$$newest" VENV=$(NEWEST) $(NEWEST)/.installed && \
 	$(NEWEST)/bin/python -c 'import sys, django; print("Python", sys.version.split()[0], "with Django", django.__version__)' && \
-	$(NEWEST)/bin/python -m pytest -n 3 tests/unit tests/contract --ignore tests/contract/test_example_adapter.py
+	$(NEWEST)/bin/python -m pytest -n 3 $(NEWEST_TESTS) --ignore tests/contract/test_example_adapter.py
 
 NEWEST := .venv-newest
+NEWEST_TESTS ?= tests/unit tests/contract
 # What `command -v` finds may be a shim of pyenv without such a Python behind it.
 define FIND_NEWEST
 for version in 3.14 3.13 3.12; do \
