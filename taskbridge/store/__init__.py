@@ -40,6 +40,8 @@ class Standing(NamedTuple):
     """Who has asked to cancel it; empty: nobody."""
     kill: bool
     """Whether its process is to be killed for that."""
+    alias: str
+    """That in TASKS whose record it is."""
 
 
 class Pruned(NamedTuple):
@@ -452,8 +454,13 @@ class Store(ByHand):
         """Return those of these records that exist."""
 
     @abstractmethod
-    def standing(self, ids: Collection[str]) -> list[Standing]:
-        """Return how those of these records stand that exist; it is cheap."""
+    def standing(self, ids: Collection[str], *, of_any: bool = False) -> list[Standing]:
+        """Return how those of these records stand that exist; it is cheap.
+
+        Args:
+            ids: of these.
+            of_any: also those of other aliases.
+        """
 
     @abstractmethod
     def sizes(self, ids: Collection[str]) -> dict[str, int]:

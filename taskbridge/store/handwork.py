@@ -45,7 +45,7 @@ class Handwork(Access):
         left = set(ids)
         give_up_at = time.monotonic() + LOCKED_S
         while True:
-            standing = self._standing(left)
+            standing = self.standing(left)
             ended |= {each.id for each in standing if each.token == token}
             others = [each for each in standing if each.token != token]
             asked |= {e.id for e in others if _is_asked(e, were_open, kill=kill)}
@@ -82,7 +82,7 @@ class Handwork(Access):
         again: bool = False,
     ) -> str | None:
         """See `ByHand.end_cancelled`."""
-        for each in self._standing([record_id]):
+        for each in self.standing([record_id]):
             if each.token != token or not each.cancelled_by:
                 return None
             if each.status == "FAILED" and again:
@@ -117,7 +117,7 @@ class Handwork(Access):
             return self._update(template, ids=free)
 
     def _ours(self, ids: Collection[str]) -> list[str]:
-        return [each.id for each in self._standing(ids)]
+        return [each.id for each in self.standing(ids)]
 
     def forget(self, ids: Collection[str]) -> Forgotten:
         """See `ByHand.forget`. If one has to be kept, they are deleted one by one."""
@@ -148,11 +148,8 @@ class Handwork(Access):
                 connection.check_constraints()
             return forgotten
 
-    def standing(self, ids: Collection[str]) -> list[Standing]:
+    def standing(self, ids: Collection[str], *, of_any: bool = False) -> list[Standing]:
         """See `Store.standing`."""
-        return self._standing(ids)
-
-    def _standing(self, ids: Collection[str]) -> list[Standing]:
         if not ids:
             return []
         condition, keys = among(self._connection, ids)
@@ -160,9 +157,9 @@ class Handwork(Access):
         with self._translated_errors(), self._connection.cursor() as cursor:
             cursor.execute(sql, keys)
             return [
-                Standing(hex_of(key), token, status, cancelled_by, bool(kill))
-                for key, backend, token, status, cancelled_by, kill in cursor.fetchall()
-                if backend == self._alias
+                Standing(hex_of(key), token, status, by, bool(kill), alias)
+                for key, alias, token, status, by, kill in cursor.fetchall()
+                if of_any or alias == self._alias
             ]
 
     def page(

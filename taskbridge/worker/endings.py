@@ -32,7 +32,7 @@ class Endings:
     Args:
         store: of the records.
         pulse: is told how long the task took.
-        options: of the backend.
+        options: of their backend.
         sender: of its signals.
     """
 

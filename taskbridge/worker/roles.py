@@ -137,9 +137,8 @@ def run_dispatcher(backend: Backend, worker: Worker) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     keep_connections(backend.options)
-    dispatcher = Dispatcher(
-        backend, _own_store(backend), pushes_apart=True, worker=worker
-    )
+    store = _own_store(backend.alias, backend.durable_options.patience_s)
+    dispatcher = Dispatcher(backend, store, pushes_apart=True, worker=worker)
     # A signal does not cut a sleep short, but none is longer than half a second.
     while not stopping:
         time.sleep(dispatcher.step())
@@ -163,20 +162,23 @@ def run_warden(backend: Backend, pulse: Pulse, supervisor: int) -> int:
         supervisor: number of the process that keeps it running.
     """
     keep_connections(backend.options)
-    store = open_store(backend.alias)
-    store.stay_in_session(answer_s=WARDEN_WAITS_S)
-    return warden.run(backend, store, pulse, supervisor)
+
+    def own_store(alias: str) -> Store:
+        return _own_store(alias, WARDEN_WAITS_S)
+
+    return warden.run(backend, own_store, pulse, supervisor)
 
 
 def deliver_due(backend: Backend) -> int:
     """Do once what a dispatcher does; the status says whether there was anything."""
     keep_connections(backend.options)
-    moved = Dispatcher(backend, _own_store(backend)).deliver_due()
+    store = _own_store(backend.alias, backend.durable_options.patience_s)
+    moved = Dispatcher(backend, store).deliver_due()
     return DELIVERED if moved else 0
 
 
-def _own_store(backend: Backend) -> Store:
-    """Return the store of a dispatcher, whom no silent connection stops for good."""
-    store = open_store(backend.alias)
-    store.stay_in_session(answer_s=backend.durable_options.patience_s)
+def _own_store(alias: str, answer_s: float) -> Store:
+    """Return a store whose user no silent connection stops for good."""
+    store = open_store(alias)
+    store.stay_in_session(answer_s=answer_s)
     return store

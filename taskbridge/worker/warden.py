@@ -19,12 +19,13 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from taskbridge import events
 from taskbridge.adapter import pass_over
 from taskbridge.backend import Backend
+from taskbridge.compat import task_backends
 from taskbridge.exceptions import StoreUnavailable
 from taskbridge.pulse import Call, Pulse
 from taskbridge.store import Standing, Store
@@ -47,7 +48,7 @@ class Killed:
     """A call whose process was killed, and what is to be written of it."""
 
     call: Call
-    write: Callable[[Call], None]
+    write: Callable[[Endings, Call], None]
     give_up_at: float
     """time.monotonic() when the lease may end the attempt instead."""
 
@@ -55,18 +56,23 @@ class Killed:
 class Warden:
     """Watches the processes of one worker; `step` is to be called all the time.
 
+    They may run tasks of other aliases, too: queues of one name in one broker are one.
+
     Args:
         backend: whose worker.
-        store: of its records.
+        open_store: returns the store of the records of an alias.
         pulse: tells what runs.
     """
 
-    def __init__(self, backend: Backend, store: Store, pulse: Pulse) -> None:
-        self._store = store
+    def __init__(
+        self, backend: Backend, open_store: Callable[[str], Store], pulse: Pulse
+    ) -> None:
+        self._open_store = open_store
+        self._store = open_store(backend.alias)
         self._pulse = pulse
-        options = backend.durable_options
-        self._patience_s = options.patience_s
-        self._endings = Endings(store, pulse, options, sender=type(backend))
+        self._patience_s = backend.durable_options.patience_s
+        self._endings: dict[str, Endings] = {}
+        """By alias."""
         self._killed: deque[Killed] = deque()
         self._seen: set[Call] = set()
         """What ran too long at the last look."""
@@ -92,7 +98,7 @@ class Warden:
         overdue = {call for call in self._pulse.calls() if call.kill_at <= now}
         for call in overdue & self._seen:
             if self._is_killed(call, "it took too long"):
-                self._note(call, self._endings.timed_out)
+                self._note(call, Endings.timed_out)
         self._seen = overdue
 
     def step(self) -> None:
@@ -117,7 +123,7 @@ class Warden:
             self._strangers = set()
             return
         try:
-            found = self._store.standing([call.record_id for call in current])
+            found = self._standing(current)
         except StoreUnavailable as exc:
             # No answer is no reason to kill, nor half of one.
             logger.info("It cannot be asked who has hold of what runs: %s", exc)
@@ -127,10 +133,14 @@ class Warden:
         strangers = set()
         for call in current:
             standing = standings.get(call.record_id)
-            if standing is None or not _is_held(call, standing):
+            if standing is None:
+                strangers.add(call)
+            elif _durable(standing.alias) is None:
+                continue  # nobody here can say what it means
+            elif not _is_held(call, standing):
                 strangers.add(call)
             elif standing.kill and self._is_killed(call, "it was cancelled"):
-                self._note(call, self._endings.cancelled)
+                self._note(call, Endings.cancelled)
         for call in strangers & self._strangers:
             # Nothing is written: whoever has hold of the record by now does that.
             self._is_killed(call, "its record is not held by it any more")
@@ -152,14 +162,20 @@ class Warden:
         with self._looking:
             return self._pulse.is_current(call)
 
-    def _note(self, call: Call, write: Callable[[Call], None]) -> None:
+    def _standing(self, calls: Collection[Call]) -> list[Standing]:
+        """Return how their records stand, whichever alias they are of."""
+        return self._store.standing([call.record_id for call in calls], of_any=True)
+
+    def _note(self, call: Call, write: Callable[[Endings, Call], None]) -> None:
         give_up_at = time.monotonic() + self._patience_s
         self._killed.append(Killed(call=call, write=write, give_up_at=give_up_at))
 
     def _end(self, killed: Killed) -> None:
         """Write what became of it; if the store is away, it is tried again."""
         try:
-            killed.write(killed.call)
+            for standing in self._standing([killed.call]):
+                if endings := self._endings_of(standing.alias):
+                    killed.write(endings, killed.call)
         except StoreUnavailable as exc:
             if time.monotonic() < killed.give_up_at:
                 self._killed.append(killed)
@@ -168,17 +184,37 @@ class Warden:
         except Exception as exc:  # noqa: BLE001 - it stops no other; its lease ends it
             events.not_ended([killed.call.record_id], exc)
 
+    def _endings_of(self, alias: str) -> Endings | None:
+        backend = _durable(alias)
+        if alias not in self._endings and backend is not None:
+            self._endings[alias] = Endings(
+                *(self._open_store(alias), self._pulse, backend.durable_options),
+                sender=type(backend),
+            )
+        return self._endings.get(alias)
+
+
+def _durable(alias: str) -> Backend | None:
+    """Return the backend of an alias; None: it keeps no records that we know."""
+    backend = task_backends[alias] if alias in task_backends.settings else None
+    return backend if isinstance(backend, Backend) and backend.keeps_records else None
+
 
 def _is_held(call: Call, standing: Standing) -> bool:
     return standing.status == "RUNNING" and standing.token == call.token
 
 
-def run(backend: Backend, store: Store, pulse: Pulse, supervisor: int) -> int:
+def run(
+    backend: Backend,
+    open_store: Callable[[str], Store],
+    pulse: Pulse,
+    supervisor: int,
+) -> int:
     """Run the warden of a worker until that has ended, whatever signals come.
 
     Only SIGKILL ends it before, or the loss of its supervisor once nothing runs.
     """
-    warden = Warden(backend, store, pulse)
+    warden = Warden(backend, open_store, pulse)
     wait = _until_woken()
     threading.Thread(
         target=_keep_calling,

@@ -138,6 +138,29 @@ def test_warden_that_dies_before_it_has_written_leaves_it_to_the_lease(
 
 
 @ONE_QUEUE
+def test_task_of_another_alias_is_ended_alike_and_its_neighbour_finishes(
+    scene: Scene,
+) -> None:
+    """Queues of one name in one broker are one, whichever alias they are of."""
+    worker = scene.start_worker(alias="switched_0", concurrency=3, TESTS_LEASE=LEASE_S)
+    neighbour = scene.enqueue("neighbour", NEIGHBOUR_S)
+    late = scene.enqueue("late", task=timeout_tasks.hold_the_gil)
+    cancelled = scene.enqueue("cancelled", task=timeout_tasks.stand_still)
+    scene.wait_started("neighbour", "cancelled")
+    assert cancelled.cancel(kill=True) is Cancelling.ASKED
+    scene.wait_finished()
+    for result, errors in (
+        (neighbour, []),
+        (late, [TIMEOUT]),
+        (cancelled, [CANCELLED]),
+    ):
+        record = scene.record(result)
+        found = [each.exception_class_path for each in record.task_errors]
+        assert (found, record.attempt, record.lost) == (errors, 1, 0)
+    assert "is not held by it any more" not in worker.log_text()
+
+
+@ONE_QUEUE
 def test_stop_waits_for_a_task_until_its_timeout_and_not_longer(scene: Scene) -> None:
     worker = scene.start_worker("--graceful-timeout", "60", TESTS_LEASE=LEASE_S)
     result = scene.enqueue("a", task=timeout_tasks.swallow)

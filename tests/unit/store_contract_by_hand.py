@@ -150,6 +150,9 @@ class CancelContract:
         assert neighbour.rerun(ids) == neighbour.hurry(ids) == 0
         assert neighbour.forget(ids) == (0, 0)
         assert neighbour.standing(ids) == []
+        everywhere = sorted(neighbour.standing(ids, of_any=True))
+        assert everywhere == sorted(store.standing(ids))
+        assert len(everywhere) == 4
         assert neighbour.page(None, age_s=0, after=None, limit=10) == []
         assert [values(each) for each in store.get(ids)] == before
 

@@ -26,8 +26,8 @@ class WardenContract:
         ids = [ready, running, NO_RECORD]
         found = {each.id: each[1:] for each in store.standing(ids)}
         assert found == {
-            ready: ("", "READY", "", False),
-            running: ("worker", "RUNNING", "somebody", True),
+            ready: ("", "READY", "", False, store._alias),
+            running: ("worker", "RUNNING", "somebody", True, store._alias),
         }
         assert store.standing([]) == []
 

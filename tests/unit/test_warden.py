@@ -3,28 +3,34 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from taskbridge.compat import task_backends
-from taskbridge.exceptions import StoreUnavailable
+from taskbridge import Cancelling
+from taskbridge.compat import task_backends, task_finished
+from taskbridge.exceptions import StoreUnavailable, TaskCancelled, TaskTimeout
 from taskbridge.pulse import Pulse
 from taskbridge.store import Standing
+from taskbridge.store.factory import open_store
 from taskbridge.testing.harness import wait_until
 from taskbridge.worker import warden
 from taskbridge.worker.warden import Warden
+from tests.unit.sample_tasks import add
 
+ALIAS = "durable_default"
+OTHER = "durable_background_tasks"
 ID = "0123456789abcdef" * 2
 TOKEN = "a token"
-HELD = [Standing(ID, TOKEN, "RUNNING", "", kill=False)]
-TO_KILL = [Standing(ID, TOKEN, "RUNNING", "somebody", kill=True)]
-CANCELLED = [Standing(ID, TOKEN, "RUNNING", "somebody", kill=False)]
+HELD = [Standing(ID, TOKEN, "RUNNING", "", kill=False, alias=ALIAS)]
+TO_KILL = [Standing(ID, TOKEN, "RUNNING", "somebody", kill=True, alias=ALIAS)]
+CANCELLED = [Standing(ID, TOKEN, "RUNNING", "somebody", kill=False, alias=ALIAS)]
 AWAY = StoreUnavailable("It is away.")
 NOT_HELD = {
     "gone": [],
-    "of another": [Standing(ID, "another", "RUNNING", "", kill=False)],
-    "lost": [Standing(ID, TOKEN, "READY", "", kill=False)],
+    "of another": [Standing(ID, "another", "RUNNING", "", kill=False, alias=ALIAS)],
+    "lost": [Standing(ID, TOKEN, "READY", "", kill=False, alias=ALIAS)],
 }
 
 
@@ -35,7 +41,8 @@ class Answers:
         self.answer: object = HELD
         self.asked: list[list[str]] = []
 
-    def standing(self, ids):
+    def standing(self, ids, *, of_any):
+        assert of_any
         self.asked.append(list(ids))
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -52,12 +59,12 @@ class Pool:
         self.pulse = Pulse(2)
         self.pids: list[int] = []
 
-    def start(self, *, limit_s: float | None = None) -> int:
+    def start(self, *, limit_s: float | None = None, record_id: str = ID) -> int:
         pid = os.fork()
         if pid == 0:
             try:
                 self.pulse.begin()
-                self.pulse.note_call(ID, TOKEN, limit_s)
+                self.pulse.note_call(record_id, TOKEN, limit_s)
                 time.sleep(600)
             finally:
                 os._exit(1)
@@ -86,10 +93,15 @@ def store() -> Answers:
 
 
 @pytest.fixture
-def ward(pool, store, monkeypatch) -> Warden:
+def make_ward(pool, monkeypatch) -> Callable[[Callable[[str], Any]], Warden]:
     monkeypatch.setattr(warden, "ASK_EVERY_S", 0)
     monkeypatch.setattr(warden, "ASK_AFTER_S", 0)
-    return Warden(task_backends["durable_default"], store, pool.pulse)
+    return lambda opener: Warden(task_backends[ALIAS], opener, pool.pulse)
+
+
+@pytest.fixture
+def ward(make_ward, store) -> Warden:
+    return make_ward(lambda alias: store)
 
 
 def test_process_that_takes_too_long_is_killed_alone(pool, ward):
@@ -148,6 +160,59 @@ def test_cancelled_task_is_killed_if_that_was_asked_for(
     for _ in range(3):
         ward.step()
     assert pool.has_ended(pid) == is_killed
+
+
+@pytest.mark.parametrize(
+    ("token", "alias", "is_killed"),
+    [
+        (TOKEN, OTHER, False),
+        ("another", OTHER, True),
+        ("another", "unknown", False),
+        ("another", "background_tasks", False),  # it keeps no records here
+    ],
+)
+def test_task_of_another_alias_is_killed_only_if_that_does_not_hold_its_record(
+    pool, ward, store, token, alias, is_killed
+):
+    pid = pool.start()
+    store.answer = [Standing(ID, token, "RUNNING", "", kill=False, alias=alias)]
+    for _ in range(3):
+        ward.step()
+    assert pool.has_ended(pid) == is_killed
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("limit_s", "error"), [(0, TaskTimeout), (None, TaskCancelled)]
+)
+def test_killed_task_of_another_alias_is_ended_by_that(pool, make_ward, limit_s, error):
+    told = []
+
+    def on_finished(sender, task_result, **kwargs):
+        told.append((sender, task_result.id))
+
+    ward = make_ward(open_store)
+    backend = task_backends[OTHER]
+    result = add.using(backend=OTHER).enqueue(1)
+    backend.store.claim(
+        [result.id], attempt=0, worker_ids=["w"], token=TOKEN, lease_s=60
+    )
+    if error is TaskCancelled:
+        assert result.cancel(kill=True) is Cancelling.ASKED
+    pid = pool.start(limit_s=limit_s, record_id=result.id)
+    task_finished.connect(on_finished)
+    try:
+        for _ in range(2):
+            ward.kill_overdue()
+        for _ in range(2):
+            ward.step()
+    finally:
+        task_finished.disconnect(on_finished)
+    assert pool.has_ended(pid)
+    result.refresh()
+    assert (result.status, result.attempts) == ("FAILED", 1)
+    assert [each.exception_class for each in result.errors] == [error]
+    assert told == [(type(backend), result.id)]
 
 
 def test_store_is_asked_only_about_what_runs_for_a_while(
