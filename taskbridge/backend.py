@@ -149,10 +149,10 @@ class Backend(Adapter, BaseTaskBackend):
             for feature, option in asked_policy(task).items()
             if getattr(self.features, feature) is Support.NO
         ]
-        objections = [
-            f"{self} cannot honour {each} in {self.delivery} delivery."
-            for each in refused
-        ]
+        where = f"in {self.delivery} delivery"
+        if self.keeps_records and self.durable_options.in_process:
+            where += " with OPTIONS['IN_PROCESS']"
+        objections = [f"{self} cannot honour {each} {where}." for each in refused]
         if self.queues and task.queue_name not in self.queues:
             objections.append(
                 f"{self} has no queue {task.queue_name!r}. Its QUEUES are "

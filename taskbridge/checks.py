@@ -82,8 +82,6 @@ def check_timeouts(**kwargs: Any) -> Iterable[checks.CheckMessage]:
 
 
 def _why_no_timeouts(backend: Backend) -> str | None:
-    if backend.keeps_records and backend.durable_options.in_process:
-        return "with OPTIONS['IN_PROCESS'] tasks run in threads of web processes"
     try:
         return backend.why_no_timeouts
     except InvalidTaskBackend:

@@ -90,13 +90,16 @@ class DurableDelivery(Delivery):
         return found
 
     def features(self, native: Features) -> Features:
-        """See `Delivery.features`. The record bridges what the library lacks."""
+        """See `Delivery.features`. The record bridges what the library lacks.
+
+        Nothing can interrupt a thread of a web process.
+        """
         return replace(
             native,
             run_after=Support.BRIDGED,
             enqueue_in_transaction=Support.BRIDGED,
             retries=Support.BRIDGED,
-            timeout=Support.BRIDGED,
+            timeout=Support.NO if self._options.in_process else Support.BRIDGED,
             at_most_once=Support.BRIDGED,
             results=Support.BRIDGED,
             recovery=Support.BRIDGED,

@@ -12,9 +12,10 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.management import CommandError, call_command
 from django.test.client import ClientHandler
 
+import taskbridge
 from taskbridge import doorbell
 from taskbridge.attempt.handlers import is_interrupted, note_handlers
-from taskbridge.compat import task_backends
+from taskbridge.compat import InvalidTask, task_backends
 from taskbridge.dispatcher import Dispatcher
 from taskbridge.in_process import lifecycle
 from taskbridge.in_process.threads import Threads
@@ -169,6 +170,14 @@ class _Full:
 
     def queue_depths(self):
         return {}
+
+
+def test_timeout_is_refused_where_the_task_is_defined(backend):
+    function = tasks.record.func
+    words = r"cannot honour timeout=5 in durable delivery with OPTIONS\['IN_PROCESS'\]"
+    with pytest.raises(InvalidTask, match=words):
+        taskbridge.task(timeout=5)(function)
+    assert taskbridge.task(max_attempts=5)(function)
 
 
 def test_native_delivery_is_an_error(settings):
