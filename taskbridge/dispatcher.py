@@ -69,7 +69,7 @@ class Dispatcher:
     ) -> None:
         self._store = store or open_store(adapter.alias)
         self._hands = hands or adapter
-        self._due = DueTasks(self._hands, self._store)
+        self._due = DueTasks(self._hands, self._store, sender=type(adapter))
         self._apart = Apart(self._due.step) if pushes_apart else None
         self._lost = LostAttempts(adapter, self._store)
         self._takeover = Takeover(adapter, self._store)

@@ -34,11 +34,18 @@ PUSH_FOR_S = 1
 
 
 class DueTasks:
-    """Pushes READY records whose time has come."""
+    """Pushes READY records whose time has come.
 
-    def __init__(self, adapter: Pushing, store: Store) -> None:
+    Args:
+        adapter: what is pushed to.
+        store: where the records are kept.
+        sender: of ``task_finished``.
+    """
+
+    def __init__(self, adapter: Pushing, store: Store, *, sender: type) -> None:
         self._adapter = adapter
         self._store = store
+        self._sender = sender
         self._options = adapter.durable_options
         self._aside = Aside()
         self._backlog = Backlog(adapter, store)
@@ -138,8 +145,7 @@ class DueTasks:
         """End those that were cancelled as they ran, and have gone back since."""
         for record in records:
             if by := record.cancelled_by:
-                sender = type(self._adapter)
-                cancel(self._store, sender, [record.id], by=by, imports=False)
+                cancel(self._store, self._sender, [record.id], by=by, imports=False)
         return [record for record in records if not record.cancelled_by]
 
     def _push(

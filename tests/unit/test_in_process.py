@@ -13,9 +13,9 @@ from django.core.management import CommandError, call_command
 from django.test.client import ClientHandler
 
 import taskbridge
-from taskbridge import doorbell
+from taskbridge import Cancelling, doorbell
 from taskbridge.attempt.handlers import is_interrupted, note_handlers
-from taskbridge.compat import InvalidTask, task_backends
+from taskbridge.compat import InvalidTask, task_backends, task_finished
 from taskbridge.dispatcher import Dispatcher
 from taskbridge.in_process import lifecycle
 from taskbridge.in_process.threads import Threads
@@ -170,6 +170,33 @@ class _Full:
 
     def queue_depths(self):
         return {}
+
+
+def test_task_that_was_cancelled_and_given_back_is_told_of_by_its_backend(
+    backend, ledger
+):
+    told = []
+
+    def on_finished(sender, **kwargs):
+        told.append(sender)
+
+    result = tasks.record.enqueue(str(ledger.path), "a")
+    store = backend.store
+    store.claim([result.id], attempt=0, worker_ids=["w"], token="+t", lease_s=60)
+    assert result.cancel() is Cancelling.ASKED
+    store.give_back([result.id], token="+t")
+    threads = Threads(backend)
+    task_finished.connect(on_finished)
+    try:
+        threads.start()
+        wait_until(lambda: told, "it is told of")
+    finally:
+        threads.tell_to_stop()
+        threads.join(time.monotonic() + 20)
+        doorbell._bells.clear()
+        task_finished.disconnect(on_finished)
+    assert told == [type(backend)]
+    assert _statuses() == {"FAILED": 1}
 
 
 def test_timeout_is_refused_where_the_task_is_defined(backend):
