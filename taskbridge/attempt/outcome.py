@@ -75,18 +75,12 @@ def attempt(
 ) -> Outcome:
     """Make the next attempt at a task, and note it in its result.
 
-    Args:
-        result: of the task.
-        supervision: what may end it from outside.
-
     An exception of the task, even SystemExit, is in the outcome. What a handler of the
     process raises for a signal is not the task's: the attempt is lost with the process.
 
     Args:
         result: of the task.
-        token: who has hold of its record; empty: it has none that others can see.
-        grace_s: how long after its timeout the process of a task that has a record is
-            killed.
+        supervision: what may end it from outside.
 
     Raises:
         BaseException: what the handler raised.
