@@ -30,7 +30,7 @@ micro: $(STAMP)  ## time single steps, and count their statements, on SQLite and
 	@$(BIN)/python -m taskbridge.testing.services postgresql -- $(BIN)/python -m pytest bench/micro --benchmark-json $(RESULTS)/micro-postgresql.json
 
 # Tests mostly wait for worker processes, so three at once suit two cores.
-test: $(STAMP)  ## run all tests, on SQLite and with one Python; 20 to 30 minutes
+test: $(STAMP)  ## run all tests, on SQLite and with one Python; half an hour
 	@$(BIN)/python -m pytest -n 3 --ignore tests/faults
 	@$(BIN)/python -m pytest -n 2 tests/faults
 
