@@ -135,7 +135,7 @@ class Warden:
             standing = standings.get(call.record_id)
             if standing is None:
                 strangers.add(call)
-            elif _durable(standing.alias) is None:
+            elif _backend_of(standing.alias) is None:
                 continue  # nobody here can say what it means
             elif not _is_held(call, standing):
                 strangers.add(call)
@@ -185,7 +185,7 @@ class Warden:
             events.not_ended([killed.call.record_id], exc)
 
     def _endings_of(self, alias: str) -> Endings | None:
-        backend = _durable(alias)
+        backend = _backend_of(alias)
         if alias not in self._endings and backend is not None:
             self._endings[alias] = Endings(
                 *(self._open_store(alias), self._pulse, backend.durable_options),
@@ -194,10 +194,13 @@ class Warden:
         return self._endings.get(alias)
 
 
-def _durable(alias: str) -> Backend | None:
-    """Return the backend of an alias; None: it keeps no records that we know."""
+def _backend_of(alias: str) -> Backend | None:
+    """Return the backend of an alias; None: whose records they are is not known here.
+
+    It may deliver natively by now: its messages with records run all the same.
+    """
     backend = task_backends[alias] if alias in task_backends.settings else None
-    return backend if isinstance(backend, Backend) and backend.keeps_records else None
+    return backend if isinstance(backend, Backend) else None
 
 
 def _is_held(call: Call, standing: Standing) -> bool:

@@ -209,7 +209,7 @@ class ByHandContract:
         store.end_cancelled(ran, token="worker", errors=[])
         assert store.rerun([waited, ran]) == 2
         for each in store.standing([waited, ran]):
-            assert each[1:] == ("", "READY", "", False)
+            assert each[1:] == ("", "READY", "", False, store._alias)
         assert claim(store, waited, "a") == {waited}
         assert claim(store, ran, "b", attempt=1) == {ran}
         assert store.succeed(dict.fromkeys([ran], Json("1")), token="b") == 1

@@ -168,7 +168,7 @@ def test_cancelled_task_is_killed_if_that_was_asked_for(
         (TOKEN, OTHER, False),
         ("another", OTHER, True),
         ("another", "unknown", False),
-        ("another", "background_tasks", False),  # it keeps no records here
+        ("another", "background_tasks", True),  # its delivery was durable before
     ],
 )
 def test_task_of_another_alias_is_killed_only_if_that_does_not_hold_its_record(
