@@ -115,18 +115,25 @@ def retry(*ids: str, **which: Unpack[Filter]) -> Done:
     Attempts go on being counted and errors are kept, so an attempt beyond the task's
     `max_attempts` is its last one. Tasks that run at most once run once more.
     """
+    began = time.monotonic()
 
     def act(backend: Backend, chosen: Sequence[str]) -> Done:
-        return Done(done=backend.store.rerun(chosen))
+        since_s = time.monotonic() - began
+        return Done(done=backend.store.rerun(chosen, since_s=since_s))
 
     return _Selection.of("retry", ids, which, _wants("retry")).apply(act)
 
 
 def run_now(*ids: str, **which: Unpack[Filter]) -> Done:
-    """Make due now what is delayed, or waits for its next attempt; see `cancel`."""
+    """Make due now what is delayed, or waits for its next attempt; see `cancel`.
+
+    What is in a paused queue is left alone, and what fails meanwhile waits as usual.
+    """
+    began = time.monotonic()
 
     def act(backend: Backend, chosen: Sequence[str]) -> Done:
-        return Done(done=backend.store.hurry(chosen))
+        since_s = time.monotonic() - began
+        return Done(done=backend.store.hurry(chosen, since_s=since_s))
 
     return _Selection.of("run-now", ids, which, _wants("run-now")).apply(act)
 
@@ -221,7 +228,10 @@ class _Selection:
     def _apply_to(
         self, backend: Backend, act: Callable[[Backend, Sequence[str]], Done]
     ) -> Done:
-        """Go through them until nothing is left to do: open ones change their place."""
+        """Go through them once; to cancel, until nothing is left to do.
+
+        Open ones change their place meanwhile, and may have been passed over.
+        """
         total = Done()
         while True:
             seen, steps = 0, []
@@ -231,7 +241,7 @@ class _Selection:
             now = _sum(steps)
             moved = now.done + now.asked
             total = _sum([total._replace(left=0, kept=0), now])
-            if not moved or self._are_ended:
+            if not moved or self.action != "cancel":
                 return total._replace(left=seen - moved - now.kept)
 
     def count(self) -> int:

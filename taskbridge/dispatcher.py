@@ -108,8 +108,13 @@ class Dispatcher:
         """
         moved = 0
         self._keep_house()
-        while (due := self._look(horizon_s=0)) and (handled := self._handle(due)):
+        while True:
+            unparked = self._unpark()
+            due = self._look(horizon_s=0)
+            handled = self._handle(due)
             moved += handled
+            if not (handled or unparked):
+                break
         if due and self._troubles.are_open(RECOVER, DELIVER):
             raise WorkerFailed("Not all that is due could be delivered.")
         return moved
@@ -161,10 +166,13 @@ class Dispatcher:
 
     def _keep_house(self) -> None:
         self._do("take over what waits elsewhere", self._takeover.step)
-        self._do("look for what is parked", self._unparking.step)
+        self._unpark()
         if self._presence:
             self._do(SAY, self._presence.step)
         self._do("delete old records", self._pruning.step)
+
+    def _unpark(self) -> int:
+        return self._do("look for what is parked", self._unparking.step) or 0
 
     def _do(self, duty: str, step: Callable[[], T | None]) -> T | None:
         """Do a duty; return None if there was nothing to do, or if it failed."""

@@ -56,7 +56,9 @@ class TaskRecord(models.Model):
     """When a dispatcher has to do something about it, unless a worker does first.
 
     READY and not pushed: it is due, push it. READY and pushed: nobody claimed it, push
-    it again. RUNNING: its lease ends, the worker is lost. NULL: it is finished.
+    it again. RUNNING: its lease ends, the worker is lost. NULL: it is finished. The
+    instant beyond the year 9000 that stands for its queue: it is parked there, and
+    READY, until the queue is resumed; see `store.parked`.
     """
     pushes = models.PositiveIntegerField(default=0, db_default=0)
     """How often this attempt was handed to the queue library."""

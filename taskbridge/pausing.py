@@ -30,7 +30,8 @@ def pause(
 
     Raises:
         NotDurable: the backend has native delivery, or is not one of TaskBridge.
-        ValueError: the backend has no such queue.
+        ValueError: the backend has no such queue; or, in MariaDB and MySQL, one is
+            paused whose name differs only in case.
         StoreUnavailable: the records cannot be written.
     """
     chosen = _durable(backend)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from taskbridge.compat import TaskResultStatus
 from taskbridge.moments import as_utc
 from taskbridge.store import Record
+from taskbridge.store.parked import parked_at
 
 
 def progress(record: Record) -> str:
@@ -14,6 +15,8 @@ def progress(record: Record) -> str:
     match record.status:
         case TaskResultStatus.RUNNING:
             return _running(record)
+        case TaskResultStatus.READY if _is_parked(record):
+            return f"waits in queue {record.queue_name!r}, which is paused"
         case TaskResultStatus.READY if record.attempt:
             return _retried(record)
         case TaskResultStatus.READY if not record.pushes and _is_later(record.wake_at):
@@ -44,6 +47,11 @@ def _retried(record: Record) -> str:
         f"waits until {_instant(record.wake_at)} for its next attempt, after attempt "
         f"{record.attempt} ended with {reason}"
     )
+
+
+def _is_parked(record: Record) -> bool:
+    instant = record.wake_at
+    return instant is not None and as_utc(instant) == parked_at(record.queue_name)
 
 
 def _is_later(instant: datetime | None) -> bool:

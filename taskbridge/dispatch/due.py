@@ -129,24 +129,30 @@ class DueTasks:
         return records
 
     def _deliver(self, ids: Sequence[str], pushes: int) -> int:
-        """Take records and push them; return how many the broker took."""
+        """Take records and push them; return how many were pushed, or ended."""
         token = secrets.token_hex(8)
         again_s = _gap_s(self._options.redeliver_s, pushes)
         records = self._take(ids, token, again_s)
         self._aside.leave(set(ids).difference(record.id for record in records))
-        records = self._without_cancelled(records)
+        ended = self._end_cancelled(records)
+        records = [record for record in records if not record.cancelled_by]
         if pushes and records:
             logger.info("%s tasks were not claimed and are pushed again.", len(records))
         fresh = [record for record in records if _may_share(record)]
         others = [record for record in records if not _may_share(record)]
-        return self._push(fresh, token) + self._push(others, token, alone=True)
+        pushed = self._push(fresh, token) + self._push(others, token, alone=True)
+        return ended + pushed
 
-    def _without_cancelled(self, records: Sequence[Record]) -> list[Record]:
+    def _end_cancelled(self, records: Sequence[Record]) -> int:
         """End those that were cancelled as they ran, and have gone back since."""
+        ended = 0
         for record in records:
             if by := record.cancelled_by:
-                cancel(self._store, self._sender, [record.id], by=by, imports=False)
-        return [record for record in records if not record.cancelled_by]
+                found = cancel(
+                    self._store, self._sender, [record.id], by=by, imports=False
+                )
+                ended += len(found.ended)
+        return ended
 
     def _push(
         self, records: Sequence[Record], token: str, *, alone: bool = False

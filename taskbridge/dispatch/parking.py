@@ -28,9 +28,9 @@ class Parking:
         """Park what is to be parked among READY records.
 
         Returns:
-            How many were parked, those that are to be pushed, and the ids of others
+            How many were parked, those that are to be taken, and the ids of others
             that could not be parked now: somebody has locked them, or their queue was
-            resumed.
+            resumed. What is cancelled is to be taken, since that ends it.
         """
         names = self._paused.names()
         held = sorted((d for d in due if d.queue_name in names), key=_queue_name)
@@ -41,7 +41,12 @@ class Parking:
             moved += parked
             if parked < len(ids):
                 left += ids
-        return moved, [each for each in due if each.queue_name not in names], left
+        cancelled = self._cancelled(left)
+        free = [e for e in due if e.queue_name not in names or e.id in cancelled]
+        return moved, free, [each for each in left if each not in cancelled]
+
+    def _cancelled(self, ids: Sequence[str]) -> set[str]:
+        return {e.id for e in self._store.standing(ids) if e.cancelled_by}
 
     def _park(self, ids: Sequence[str], queue_name: str) -> int:
         """Park records; one whose row cannot be written holds no other up."""
@@ -54,7 +59,7 @@ class Parking:
 
 
 class Unparking:
-    """Makes due what is still parked in queues that were resumed."""
+    """Makes due what is still parked in queues that were resumed, in portions."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -64,8 +69,8 @@ class Unparking:
         """Look for it, now and then; return how many records were moved."""
         if time.monotonic() < self._look_at:
             return None
-        self._look_at = time.monotonic() + LOOK_EVERY_S
         moved = self._store.unpark_left_over()
+        self._look_at = time.monotonic() + (0 if moved else LOOK_EVERY_S)
         if moved:
             logger.info("%s tasks were still parked, and are due.", moved)
         return moved

@@ -389,7 +389,11 @@ class Store(ByHand):
 
     @abstractmethod
     def pause(self, queue_name: str, *, by: str) -> bool:
-        """Have `claim` refuse what is in a queue; False: it did before."""
+        """Have `claim` refuse what is in a queue; False: it did before.
+
+        Raises:
+            ValueError: one is paused whose name is the same to the database.
+        """
 
     @abstractmethod
     def resume(self, queue_name: str) -> bool:
@@ -403,8 +407,12 @@ class Store(ByHand):
     def park(self, ids: Collection[str], queue_name: str) -> int:
         """Have no look come to READY records that are due, until they are resumed.
 
-        Those that somebody has locked are left alone, and all of them if their queue
-        is not paused.
+        Those that somebody has locked are left alone, those that are cancelled, and
+        all of them if their queue is not paused.
+
+        Args:
+            ids: of these.
+            queue_name: in which they are.
 
         Returns:
             How many.
@@ -422,15 +430,18 @@ class Store(ByHand):
             attempt: how often they were started before, according to the message.
 
         Returns:
-            How many: the others were started, or have finished.
+            How many: the others were started, are cancelled, or have finished.
         """
 
     @abstractmethod
     def unpark_left_over(self) -> int:
-        """Make due what is parked in queues that are not paused; return how many.
+        """Make due some of what is parked in queues that are not paused.
 
         Whoever resumed them may have been killed before it was done, and whoever parked
         a record may have looked just before a pause ended.
+
+        Returns:
+            How many, up to a limit; if any, there may be more.
         """
 
     @abstractmethod

@@ -92,16 +92,27 @@ class ByHand(ABC):
         """
 
     @abstractmethod
-    def rerun(self, ids: Collection[str]) -> int:
+    def rerun(self, ids: Collection[str], *, since_s: float = 0) -> int:
         """Make FAILED ones READY and due, for one more attempt at least.
+
+        Args:
+            ids: of these.
+            since_s: how many seconds ago the caller began; what was started since is
+                left alone, as it may have had its attempt.
 
         Returns:
             How many.
         """
 
     @abstractmethod
-    def hurry(self, ids: Collection[str]) -> int:
+    def hurry(self, ids: Collection[str], *, since_s: float = 0) -> int:
         """Make those due now that are delayed, or wait for their next attempt.
+
+        Those of paused queues are left alone.
+
+        Args:
+            ids: of these.
+            since_s: see `rerun`.
 
         Returns:
             How many.

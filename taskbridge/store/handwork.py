@@ -28,6 +28,8 @@ LOCKED_S = 2.0
 """How long `cancel` waits for rows that somebody has locked."""
 PAUSE_S = 0.02
 """Between two tries of it; a worker that claims or finishes takes less."""
+CLOCK_STEP_S = 0.01
+"""Instants of databases are rounded, some to a millisecond."""
 LONGEST_NAME = 255
 OPEN = ("READY", "RUNNING")
 
@@ -103,18 +105,19 @@ class Handwork(Access):
             return each.cancelled_by if ended else None
         return None
 
-    def rerun(self, ids: Collection[str]) -> int:
+    def rerun(self, ids: Collection[str], *, since_s: float = 0) -> int:
         """See `ByHand.rerun`."""
-        return self._change(statements.RERUN, ids)
+        return self._change(statements.RERUN, ids, since_s)
 
-    def hurry(self, ids: Collection[str]) -> int:
+    def hurry(self, ids: Collection[str], *, since_s: float = 0) -> int:
         """See `ByHand.hurry`."""
-        return self._change(statements.HURRY, ids)
+        return self._change(statements.HURRY, ids, since_s)
 
-    def _change(self, template: str, ids: Collection[str]) -> int:
+    def _change(self, template: str, ids: Collection[str], since_s: float) -> int:
         ours = self._ours(ids)
+        before = self._clock.seconds(CLOCK_STEP_S - since_s)
         with self._translated_errors(), self._unlocked(ours) as free:
-            return self._update(template, ids=free)
+            return self._update(template, ids=free, last=(before,))
 
     def _ours(self, ids: Collection[str]) -> list[str]:
         return [each.id for each in self.standing(ids)]

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import QueueCounts, Running, statements
 from .access import Access
-from .pausing import PARKED_FROM, PARKED_UNTIL
+from .parked import PARKED_FROM, PARKED_UNTIL
 from .record import Json
 
 FIRST = datetime(1000, 1, 1, tzinfo=UTC)

@@ -7,10 +7,8 @@ of one queue without reading any other, and a look at what is due never comes to
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
-from functools import cache
+from datetime import datetime, timedelta
 
 from django.db.models import QuerySet
 
@@ -18,24 +16,15 @@ from taskbridge.models import PausedQueue
 
 from . import PausedSince, statements
 from .access import Access
+from .parked import PARKED_FROM, PARKED_UNTIL, parked_at
 from .record import hex_of
 
-PARKED_FROM = datetime(9000, 1, 1, tzinfo=UTC)
-PARKED_SECONDS = 1 << 34
-"""544 years, so that no two queues share a second. The end of time is later."""
-PARKED_UNTIL = PARKED_FROM + timedelta(seconds=PARKED_SECONDS)
 ROWS_PER_UPDATE = 500
 ROWS_AT_ONCE = 5000
+LEFT_OVER_AT_ONCE = 2000
+"""How many rows a dispatcher makes due in a step: its other duties wait for it."""
 MOST_QUEUES = 1000
 """How many instants `unpark_left_over` looks at: one for each queue, as a rule."""
-
-
-@cache
-def parked_at(queue_name: str) -> datetime:
-    """Return the instant that stands for a paused queue."""
-    digest = hashlib.sha256(queue_name.encode("utf-8", "surrogatepass")).digest()
-    seconds = int.from_bytes(digest[:8], "big") % PARKED_SECONDS
-    return PARKED_FROM + timedelta(seconds=seconds)
 
 
 class Pauses(Access):
@@ -44,19 +33,26 @@ class Pauses(Access):
     def pause(self, queue_name: str, *, by: str) -> bool:
         """See `Store.pause`."""
         with self._translated_errors():
-            _, is_new = self._paused().get_or_create(
+            row, is_new = self._paused().get_or_create(
                 backend=self._alias,
                 queue_name=queue_name,
                 defaults={"paused_at": self._now, "paused_by": by},
             )
-            return is_new
+        if row.queue_name != queue_name:
+            raise ValueError(
+                f"Queue {queue_name!r} cannot be paused while {row.queue_name!r} is: "
+                f"to {self} both are one name. Resume that, or rename one of them."
+            )
+        return is_new
 
     def resume(self, queue_name: str) -> bool:
         """See `Store.resume`. The pause ends first: what is parked later finds none."""
         with self._translated_errors():
-            mine = self._paused().filter(backend=self._alias, queue_name=queue_name)
-            was_paused = bool(mine.delete()[0])
-            self._unpark(queue_name)
+            was_paused = self._is_paused(queue_name) and bool(
+                self._rows_of(queue_name).delete()[0]
+            )
+            while self._unpark(queue_name, ROWS_AT_ONCE):
+                pass
             return was_paused
 
     def paused(self) -> dict[str, PausedSince]:
@@ -69,7 +65,8 @@ class Pauses(Access):
     def park(self, ids: Collection[str], queue_name: str) -> int:
         """See `Store.park`."""
         with self._translated_errors(), self._unlocked(ids) as free:
-            return self._update(statements.PARK, self._parked(queue_name), ids=free)
+            at = self._parked(queue_name)
+            return self._update(statements.PARK, at, ids=free, last=(queue_name,))
 
     def park_refused(
         self, ids: Collection[str], queue_name: str, *, attempt: int
@@ -80,7 +77,7 @@ class Pauses(Access):
                 statements.PARK_REFUSED,
                 self._parked(queue_name),
                 ids=ids,
-                last=(attempt,),
+                last=(attempt, queue_name),
             )
 
     def unpark_left_over(self) -> int:
@@ -94,30 +91,32 @@ class Pauses(Access):
                 queue_name, after = found
                 # Somebody's own delay may be as long.
                 if after == parked_at(queue_name) and not self._is_paused(queue_name):
-                    moved += self._unpark(queue_name)
+                    moved += self._unpark(queue_name, LEFT_OVER_AT_ONCE - moved)
+                if moved >= LEFT_OVER_AT_ONCE:
+                    break
         return moved
 
-    def _unpark(self, queue_name: str) -> int:
-        """Make due what is parked in a queue that is not paused; return how many."""
+    def _unpark(self, queue_name: str, limit: int) -> int:
+        """Make due what is parked in a queue that is not paused; return how many.
+
+        0: nothing is parked, it is paused again, or somebody has locked the rows.
+        """
         moved = 0
-        while keys := self._read_parked(queue_name):
-            before = moved
-            for start in range(0, len(keys), ROWS_PER_UPDATE):
-                with self._unlocked(keys[start : start + ROWS_PER_UPDATE]) as free:
-                    at = self._parked(queue_name)
-                    moved += self._update(statements.UNPARK, ids=free, last=(at,))
-            if moved == before:  # it is paused again, or somebody has locked them
-                break
+        keys = self._read_parked(queue_name, limit)
+        at = self._parked(queue_name)
+        for start in range(0, len(keys), ROWS_PER_UPDATE):
+            with self._unlocked(keys[start : start + ROWS_PER_UPDATE]) as free:
+                moved += self._update(statements.UNPARK, ids=free, last=(at,))
         return moved
 
-    def _read_parked(self, queue_name: str) -> list[str]:
+    def _read_parked(self, queue_name: str, limit: int) -> list[str]:
         rows = self._rows().filter(
             backend=self._alias,
             wake_at=parked_at(queue_name),
             status="READY",
             queue_name=queue_name,
         )
-        return [hex_of(key) for key in rows.values_list("pk", flat=True)[:ROWS_AT_ONCE]]
+        return [hex_of(key) for key in rows.values_list("pk", flat=True)[:limit]]
 
     def _first_parked(self, after: datetime) -> tuple[str, datetime] | None:
         rows = self._rows().filter(
@@ -126,8 +125,12 @@ class Pauses(Access):
         return rows.order_by("wake_at").values_list("queue_name", "wake_at").first()
 
     def _is_paused(self, queue_name: str) -> bool:
-        rows = self._paused().filter(backend=self._alias, queue_name=queue_name)
-        return rows.exists()
+        # MariaDB and MySQL also find those that differ only in case.
+        found = self._rows_of(queue_name).values_list("queue_name", flat=True)
+        return queue_name in list(found)
+
+    def _rows_of(self, queue_name: str) -> QuerySet[PausedQueue]:
+        return self._paused().filter(backend=self._alias, queue_name=queue_name)
 
     def _parked(self, queue_name: str) -> object:
         instant = self._connection.ops.adapt_datetimefield_value

@@ -15,7 +15,12 @@ PAUSED = PausedQueue._meta.db_table  # noqa: SLF001 - the same
 
 # It reads one entry of a table that is nearly always empty.
 IS_PAUSED = """EXISTS (SELECT 1 FROM {paused} AS paused
-WHERE paused.backend = {table}.backend AND paused.queue_name = {table}.queue_name)"""
+WHERE paused.backend = {table}.backend
+AND paused.queue_name = {table}.queue_name{exactly})"""
+
+# The usual collations ignore case; the line above is for the index.
+EXACTLY = """
+AND CAST(paused.queue_name AS BINARY) = CAST({table}.queue_name AS BINARY)"""
 
 START = """
 UPDATE {table} SET status = 'RUNNING', attempt = attempt + 1, worker_ids = %s,
@@ -39,13 +44,16 @@ ELSE set_config('synchronous_commit', 'off', TRUE) = 'off' END"""
 # That this is due may be over; that its queue is paused, too.
 PARK = """
 UPDATE {table} SET wake_at = %s, pushes = 0
-WHERE id {among} AND status = 'READY' AND wake_at <= {now} AND {is_paused}"""
+WHERE id {among} AND status = 'READY' AND wake_at <= {now} AND queue_name = %s
+AND cancelled_by = '' AND {is_paused}"""
 
-# A worker has its message, so it is due, and will get no other one.
+# A worker has its message, so it is due, and will get no other one. The message may be
+# of another queue than the record, if that has left QUEUES.
 PARK_REFUSED = """
 UPDATE {table} SET pushes = 0,
 wake_at = CASE WHEN {is_paused} THEN %s ELSE {written} END
-WHERE id {among} AND status = 'READY' AND attempt = %s"""
+WHERE id {among} AND status = 'READY' AND attempt = %s AND queue_name = %s
+AND cancelled_by = ''"""
 
 UNPARK = """
 UPDATE {table} SET wake_at = {written}
@@ -131,15 +139,19 @@ WITH_ERROR = {
     ),
 }
 
+# What was started since the call began has had its turn, and may have failed again.
 RERUN = """
 UPDATE {table} SET status = 'READY', finished_at = NULL, wake_at = {written},
 pushes = 0, token = '', cancelled_by = '', {kill} = FALSE
-WHERE id {among} AND status = 'FAILED'"""
+WHERE id {among} AND status = 'FAILED'
+AND (last_attempted_at IS NULL OR last_attempted_at <= {written_later})"""
 
+# In a paused queue, a dispatcher would only park it again.
 HURRY = """
 UPDATE {table} SET wake_at = {written}
 WHERE id {among} AND status = 'READY' AND pushes = 0
-AND wake_at > {now}"""
+AND wake_at > {now} AND NOT {is_paused}
+AND (last_attempted_at IS NULL OR last_attempted_at <= {written_later})"""
 
 FORGET = """
 DELETE FROM {table}
@@ -271,9 +283,11 @@ DELETE_OLD = {
 @lru_cache(maxsize=512)
 def complete(template: str, clock: Clock, **fragments: str) -> str:
     """Return a statement for a clock's database; `among` says for which ids."""
+    is_mysql = clock is CLOCKS["mysql"]
+    exactly = EXACTLY.format(table=TABLE) if is_mysql else ""
     return template.format(
         table=TABLE,
-        is_paused=IS_PAUSED.format(table=TABLE, paused=PAUSED),
+        is_paused=IS_PAUSED.format(table=TABLE, paused=PAUSED, exactly=exactly),
         now=clock.now,
         later=clock.later,
         written=clock.written,
@@ -281,6 +295,6 @@ def complete(template: str, clock: Clock, **fragments: str) -> str:
         is_prompt=clock.is_prompt,
         seconds_until_wake=clock.seconds_until_wake,
         # A reserved word there, and standard quotes are none.
-        kill="`kill`" if clock is CLOCKS["mysql"] else "kill",
+        kill="`kill`" if is_mysql else "kill",
         **fragments,
     )

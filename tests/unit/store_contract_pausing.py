@@ -3,10 +3,11 @@
 import time
 from datetime import timedelta
 
+import pytest
 from django.db import connection, transaction
 
 from taskbridge.models import PausedQueue, TaskRecord
-from taskbridge.store.pausing import PARKED_FROM, PARKED_UNTIL, parked_at
+from taskbridge.store.parked import PARKED_FROM, PARKED_UNTIL, parked_at
 from tests.unit.durable.statements import Statements
 from tests.unit.store_records import (
     PAST,
@@ -125,6 +126,59 @@ class PausingContract:
         assert neighbour.unpark_left_over() == 0
         assert store.unpark_left_over() == 2
         assert due(store) == {held, left}
+
+    def test_message_of_another_queue_parks_nothing(self, store):
+        """What has left QUEUES is delivered in another queue; that may be paused."""
+        former, other = added(store, PAST, queue_name="former"), added(store, PAST)
+        store.pause("former", by="")
+        store.pause("mail", by="")
+        assert store.park_refused([former, other], "mail", attempt=0) == 1
+        assert store.park([former], "mail") == 0
+        assert due(store) == {former}
+        assert store.park([former], "former") == 1
+
+    def test_name_that_differs_only_in_case_is_another_queue(self, store):
+        store.pause("mail", by="ann")
+        other = added(store, PAST, queue_name="Mail")
+        assert claim(store, other, "token") == {other}
+        assert not store.resume("Mail")
+        assert list(store.paused()) == ["mail"]
+
+    def test_two_names_that_differ_only_in_case(self, store):
+        """They are paused both, or the second is refused by name."""
+        store.pause("mail", by="ann")
+        if connection.vendor != "mysql":
+            assert store.pause("Mail", by="bob")
+            return
+        with pytest.raises(ValueError, match="'Mail' cannot be paused while 'mail' is"):
+            store.pause("Mail", by="bob")
+
+    def test_what_is_cancelled_is_not_parked(self, store):
+        """It was given back, and a dispatcher has to see it, which ends it."""
+        record_id = added(store)
+        claim(store, record_id, "+token")
+        store.cancel([record_id], by="ann")
+        store.give_back([record_id], token="+token")
+        store.pause("mail", by="")
+        assert store.park([record_id], "mail") == 0
+        assert store.park_refused([record_id], "mail", attempt=0) == 0
+        assert due(store) == {record_id}
+
+    def test_nothing_of_a_paused_queue_is_hurried(self, store):
+        delayed = added(store, pushes=0)
+        store.pause("mail", by="")
+        assert store.hurry([delayed, parked(store)]) == 0
+        store.resume("mail")
+        assert store.hurry([delayed]) == 1
+
+    def test_what_is_left_over_is_found_in_portions(self, store, monkeypatch):
+        """A dispatcher has other duties."""
+        monkeypatch.setattr("taskbridge.store.pausing.LEFT_OVER_AT_ONCE", 4)
+        store.pause("mail", by="")
+        ids = {parked(store) for _ in range(9)}
+        PausedQueue.objects.all().delete()
+        assert [store.unpark_left_over() for _ in range(4)] == [4, 4, 1, 0]
+        assert due(store) == ids
 
     def test_delay_as_long_as_a_pause_is_left_alone(self, store):
         at = parked_at("mail") + timedelta(seconds=1)

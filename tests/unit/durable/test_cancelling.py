@@ -215,6 +215,39 @@ def test_cancelled_task_that_was_given_back_is_ended_by_a_dispatcher(queue, hear
     assert (queue.envelopes, len(heard["finished"])) == ([], 1)
 
 
+def given_back_and_cancelled(queue, count=1):
+    results = add.using(backend=ALIAS).enqueue_many([(n,) for n in range(count)])
+    ids = [result.id for result in results]
+    queue.store.claim(ids, attempt=0, worker_ids=["w"], token="+t", lease_s=60)
+    queue.store.cancel(ids, by="ann")
+    queue.store.give_back(ids, token="+t")
+    queue.envelopes.clear()
+    return results
+
+
+def test_cancelled_task_that_was_given_back_is_ended_during_a_pause(queue, heard):
+    [result] = given_back_and_cancelled(queue)
+    queue.store.pause("default", by="")
+    assert queue.store.park_refused([result.id], "default", attempt=0) == 0
+    assert Dispatcher(queue).deliver_due() == 1
+    result.refresh()
+    assert (result.status, paths(result)) == ("FAILED", [CANCELLED])
+    assert (queue.envelopes, len(heard["finished"])) == ([], 1)
+
+
+def test_cancelled_tasks_alone_do_not_end_a_burst(queue, monkeypatch):
+    monkeypatch.setattr("taskbridge.dispatcher.BATCH", 2)
+    results = given_back_and_cancelled(queue, 4)
+    behind = add.using(backend=ALIAS).enqueue(1)
+    queue.envelopes.clear()
+    ids = [result.id for result in results]
+    TaskRecord.objects.update(wake_at="2001-01-01T00:00:00Z", pushes=0)
+    TaskRecord.objects.filter(pk__in=ids).update(wake_at="2000-01-01T00:00:00Z")
+    assert Dispatcher(queue).deliver_due() == 5
+    assert len(queue.envelopes) == 1
+    assert queue.store.standing([behind.id])[0].status == "READY"
+
+
 @pytest.mark.parametrize(
     ("task", "expected"),
     [

@@ -150,12 +150,55 @@ def test_ids_that_cannot_be_are_left_and_counted(store, tasks):
 def test_record_that_changes_meanwhile_is_left_and_counted(store, tasks, monkeypatch):
     rerun = type(store).rerun
 
-    def too_late(self, ids):
+    def too_late(self, ids, **since):
         TaskRecord.objects.filter(pk__in=ids).update(status="RUNNING")
-        return rerun(self, ids)
+        return rerun(self, ids, **since)
 
     monkeypatch.setattr(type(store), "rerun", too_late)
     assert control.retry(backend=ALIAS) == Done(left=1)
+
+
+def test_what_fails_meanwhile_gets_no_second_attempt(store, monkeypatch):
+    """A worker is quick, and each page shows what it made of the page before."""
+    monkeypatch.setattr(control, "PAGE", 1)
+    delayed, failed = (new_record(backend=ALIAS, pushes=0) for _ in range(2))
+    store.insert([delayed, failed], None)
+    claim(store, failed.id, "t")
+    store.fail(failed.id, token="t", errors=[error()])
+    attempts = []
+
+    def then_it_runs(action, attempt):
+        def act(self, ids, **since):
+            assert len(attempts) < 3
+            if done := action(self, ids, **since):
+                claim(store, *ids, token := f"t{len(attempts)}", attempt=attempt)
+                attempts.append(token)
+                # However long the statement above took to reach the database.
+                rows = TaskRecord.objects.filter(pk__in=ids)
+                rows.update(last_attempted_at=timezone.now() + timedelta(minutes=1))
+                if attempt:
+                    store.fail(ids[0], token=token, errors=[error()])
+                else:
+                    store.retry(ids[0], token=token, errors=[error()], after_s=600)
+            return done
+
+        return act
+
+    store_class = type(store)
+    hurry, rerun = store_class.hurry, store_class.rerun
+    monkeypatch.setattr(store_class, "hurry", then_it_runs(hurry, 0))
+    monkeypatch.setattr(store_class, "rerun", then_it_runs(rerun, 1))
+    assert control.run_now(backend=ALIAS).done == 1
+    assert len(attempts) == 1
+    assert control.retry(backend=ALIAS).done == 1
+    assert len(attempts) == 2
+
+
+def test_run_now_leaves_a_paused_queue_alone(store, tasks):
+    store.pause("mail", by="")
+    assert control.run_now(backend=ALIAS) == Done(left=2)
+    store.resume("mail")
+    assert control.run_now(backend=ALIAS) == Done(done=2)
 
 
 def test_many_records_take_few_statements(store, monkeypatch):

@@ -16,7 +16,7 @@ from taskbridge.models import PausedQueue, TaskRecord
 from taskbridge.pausing import pause, paused, resume
 from taskbridge.pulse import Pulse
 from taskbridge.store import Worker
-from taskbridge.store.pausing import parked_at
+from taskbridge.store.parked import parked_at
 from tests.unit import durable_tasks, sample_tasks
 from tests.unit.durable.statements import Statements
 from tests.unit.durable_tasks import ALIAS, run_envelopes
@@ -152,6 +152,33 @@ def test_what_was_parked_as_the_pause_ended_is_delivered(queue):
     dispatcher.deliver_due()
     run_envelopes(queue)
     assert sample_tasks.calls == [(1, 0)]
+
+
+def test_dispatcher_goes_on_with_what_is_left_over(queue, monkeypatch):
+    """It looks again in its next step while there is more."""
+    monkeypatch.setattr("taskbridge.store.pausing.LEFT_OVER_AT_ONCE", 2)
+    monkeypatch.setattr("taskbridge.dispatch.parking.LOOK_EVERY_S", 3600)
+    pause("default", backend=ALIAS)
+    add.enqueue_many([(n,) for n in range(6)])
+    run_envelopes(queue)
+    PausedQueue.objects.all().delete()
+    dispatcher = Dispatcher(queue)
+    dispatcher.step()
+    assert parked().count() == 4
+    dispatcher.step()
+    assert parked().count() == 2
+
+
+def test_burst_ends_with_nothing_left_over(queue, monkeypatch):
+    monkeypatch.setattr("taskbridge.store.pausing.LEFT_OVER_AT_ONCE", 2)
+    monkeypatch.setattr("taskbridge.dispatch.parking.LOOK_EVERY_S", 3600)
+    pause("default", backend=ALIAS)
+    add.enqueue_many([(n,) for n in range(7)])
+    run_envelopes(queue)
+    PausedQueue.objects.all().delete()
+    assert Dispatcher(queue).deliver_due() == 7
+    run_envelopes(queue)
+    assert len(sample_tasks.calls) == 7
 
 
 def test_worker_that_refuses_what_is_paused_is_not_deaf(queue, monkeypatch):

@@ -75,6 +75,14 @@ def test_timeout_tells_until_when_it_is_delayed(queue):
         result.wait(0)
 
 
+def test_timeout_tells_that_its_queue_is_paused(queue):
+    result = add.using(backend=ALIAS, queue_name="mail").enqueue(1)
+    queue.store.pause("mail", by="ann")
+    queue.store.park_refused([result.id], "mail", attempt=0)
+    with pytest.raises(TimeoutError, match="it waits in queue 'mail', which is paused"):
+        result.wait(0)
+
+
 def test_timeout_tells_who_runs_it(queue):
     result = add.using(backend=ALIAS).enqueue(1)
     queue.store.claim(
