@@ -108,13 +108,9 @@ class Dispatcher:
         """
         moved = 0
         self._keep_house()
-        while True:
-            unparked = self._unpark()
-            due = self._look(horizon_s=0)
-            handled = self._handle(due)
+        while (due := self._look(horizon_s=0)) and (handled := self._handle(due)):
             moved += handled
-            if not (handled or unparked):
-                break
+            self._unpark()
         if due and self._troubles.are_open(RECOVER, DELIVER):
             raise WorkerFailed("Not all that is due could be delivered.")
         return moved
@@ -171,8 +167,8 @@ class Dispatcher:
             self._do(SAY, self._presence.step)
         self._do("delete old records", self._pruning.step)
 
-    def _unpark(self) -> int:
-        return self._do("look for what is parked", self._unparking.step) or 0
+    def _unpark(self) -> None:
+        self._do("look for what is parked", self._unparking.step)
 
     def _do(self, duty: str, step: Callable[[], T | None]) -> T | None:
         """Do a duty; return None if there was nothing to do, or if it failed."""
