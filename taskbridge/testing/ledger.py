@@ -43,8 +43,9 @@ class Ledger:
         """Return all entries, or those of one event."""
         if not self.path.exists():
             return []
-        lines = self.path.read_text().splitlines()
-        entries = [Entry(**json.loads(line)) for line in lines]
+        # A reader may see the beginning of a line that is being written.
+        whole = self.path.read_text().rpartition("\n")[0]
+        entries = [Entry(**json.loads(line)) for line in whole.splitlines()]
         return [entry for entry in entries if event in (None, entry.event)]
 
     def counts(self, event: str) -> Counter[str]:
