@@ -135,7 +135,7 @@ def plans(store, call, explain=None):
     seen = []
 
     def see(run, sql, parameters, many, context):
-        if "SAVEPOINT" not in sql:
+        if "SAVEPOINT" not in sql and not sql.startswith("SET CONSTRAINTS"):
             seen.append((sql, parameters))
         return run(sql, parameters, many, context)
 
