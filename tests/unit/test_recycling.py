@@ -7,6 +7,9 @@ import pytest
 from taskbridge import recycling
 from taskbridge.adapter import WorkerOptions
 from taskbridge.recycling import MIB, Limits, count_task, is_worn, limit, resident_bytes
+from taskbridge_background_tasks import BackgroundTasksBackend
+from taskbridge_celery import CeleryBackend
+from taskbridge_django_q import DjangoQBackend
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +66,11 @@ def test_no_more_tasks_are_joined_than_a_process_may_run():
     assert options(None).within_limits(50) == 50
     assert options(10).within_limits(50) == 10
     assert options(100).within_limits(50) == 50
+
+
+@pytest.mark.parametrize(
+    "adapter", [BackgroundTasksBackend, CeleryBackend, DjangoQBackend]
+)
+def test_our_own_adapters_replace_processes(adapter):
+    """The published contract asks this only of those that say so."""
+    assert adapter.replaces_processes
