@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from taskbridge.testing.harness import session_members
+from taskbridge.testing.harness import send_signal, session_members
 
 EXAMPLE = Path(__file__).parents[1] / "example"
 DEMO_DEADLINE_S = 90
@@ -45,9 +45,7 @@ class Project:
         try:
             yield process
         finally:
-            for pid in session_members(process.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            send_signal(session_members(process.pid), signal.SIGKILL)
             process.wait()
 
     def _environment(self) -> dict[str, str]:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -103,9 +103,9 @@ class ManageProcess:
         """Return the last lines of what it has printed."""
         return "\n".join(self.log_text().splitlines()[-30:])
 
-    def descendants(self) -> list[int]:
-        """Return the other processes of its session that are alive."""
-        return [pid for pid in session_members(self.pid) if pid != self.pid]
+    def descendants(self, *, group: int | None = None) -> list[int]:
+        """Return the other processes of its session, or of a process group in it."""
+        return [pid for pid in session_members(self.pid, group) if pid != self.pid]
 
     def stop(self) -> None:
         """End it and all it has started: SIGTERM, then SIGKILL after a deadline."""
@@ -125,9 +125,7 @@ class ManageProcess:
         if self.process is None:
             return
         while pids := session_members(self.pid):  # one may just have forked
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            send_signal(pids, signal.SIGKILL)
         self.process.wait()
 
     def __enter__(self) -> Self:
@@ -179,15 +177,29 @@ class WorkerProcess(ManageProcess):
         return self.process.poll() is not None
 
 
-def session_members(session: int) -> list[int]:
-    """Return the processes of a session that are alive, zombies left out."""
+def send_signal(pids: Iterable[int], number: int) -> None:
+    """Send a signal to those processes that are still there."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def session_members(session: int, group: int | None = None) -> list[int]:
+    """Return the processes of a session that are alive, zombies left out.
+
+    Args:
+        session: its number.
+        group: a process group; then only those in it.
+    """
     listing = subprocess.run(
-        ["ps", "-A", "-o", "pid=,sess=,stat="],  # noqa: S607 - wherever `ps` is
+        ["ps", "-A", "-o", "pid=,sess=,pgid=,stat="],  # noqa: S607 - wherever `ps` is
         capture_output=True,
         text=True,
         check=True,
     )
     rows = [line.split() for line in listing.stdout.splitlines()]
     return [
-        int(pid) for pid, sess, stat in rows if sess == str(session) and stat[0] != "Z"
+        int(pid)
+        for pid, sess, pgid, stat in rows
+        if sess == str(session) and group in {None, int(pgid)} and stat[0] != "Z"
     ]

@@ -13,7 +13,7 @@ from django.test import override_settings
 from taskbridge import BackendUnavailable
 from taskbridge.compat import task_backends
 from taskbridge.testing import tasks
-from taskbridge.testing.harness import session_members
+from taskbridge.testing.harness import send_signal, session_members
 from taskbridge.testing.services import RabbitMQ, Redis
 from tests.settings import on
 from tests.settings import tasks as tasks_settings
@@ -137,16 +137,14 @@ def test_broker_that_falls_silent_is_told_in_time(
     ):
         USES["enqueue"]("mute")
         members = session_members(os.getsid(broker.pids[-1]))
-        for pid in members:
-            os.kill(pid, signal.SIGSTOP)
+        send_signal(members, signal.SIGSTOP)
         try:
             started = time.monotonic()
             with pytest.raises(BackendUnavailable):
                 USES["enqueue"]("mute")
             assert time.monotonic() - started < LIMIT_S
         finally:
-            for pid in members:
-                os.kill(pid, signal.SIGCONT)
+            send_signal(members, signal.SIGCONT)
 
 
 def test_process_that_was_forked_after_a_publish_can_publish(

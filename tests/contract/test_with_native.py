@@ -20,7 +20,12 @@ from django_q.tasks import async_task
 
 from taskbridge.compat import task_backends
 from taskbridge.testing import tasks
-from taskbridge.testing.harness import WorkerProcess, session_members, wait_until
+from taskbridge.testing.harness import (
+    WorkerProcess,
+    send_signal,
+    session_members,
+    wait_until,
+)
 from taskbridge.testing.ledger import Ledger
 from taskbridge_background_tasks.native import _locked_row
 from tests.celery_project import app, note
@@ -171,8 +176,7 @@ def own_worker_of(library, log, environment):
     try:
         yield
     finally:
-        for pid in session_members(worker.pid):
-            os.kill(pid, signal.SIGKILL)
+        send_signal(session_members(worker.pid), signal.SIGKILL)
         worker.wait()
 
 

@@ -1,7 +1,6 @@
 """The processes of a worker, by what they are for, and how to end one."""
 
 import contextlib
-import os
 import random
 import signal
 import sqlite3
@@ -12,7 +11,7 @@ from pathlib import Path
 import psutil
 from django.db import connection
 
-from taskbridge.testing.harness import wait_until
+from taskbridge.testing.harness import send_signal, wait_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +52,15 @@ def freeze(pids: Callable[[], Iterable[int]]) -> None:
     wait_until(lambda: _is_frozen_well(pids()), "they could be stopped")
 
 
-def send(pids: Iterable[int], number: int) -> None:
-    """Send a signal to those that are there."""
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
 def _is_frozen_well(pids: Iterable[int]) -> bool:
-    send(pids, signal.SIGSTOP)
+    send_signal(pids, signal.SIGSTOP)
     if connection.vendor != "sqlite":
         return True
     database = sqlite3.connect(connection.settings_dict["NAME"], timeout=0.2)
     try:
         database.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError:
-        send(pids, signal.SIGCONT)
+        send_signal(pids, signal.SIGCONT)
         return False
     else:
         return True

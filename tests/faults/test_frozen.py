@@ -2,10 +2,10 @@
 
 import signal
 
-from taskbridge.testing.harness import session_members, wait_until
+from taskbridge.testing.harness import send_signal, session_members, wait_until
 
 from .judge import runs_of
-from .processes import freeze, send
+from .processes import freeze
 from .scene import Scene
 
 TASK_S = 1.5
@@ -23,7 +23,7 @@ def test_late_finish_of_a_frozen_worker_is_refused(scene: Scene) -> None:
     try:
         scene.wait_started("a", times=2)
     finally:
-        send(session_members(frozen.pid), signal.SIGCONT)
+        send_signal(session_members(frozen.pid), signal.SIGCONT)
     scene.wait_finished()
     wait_until(lambda: "is dropped" in frozen.log_text(), "the late finish is refused")
     wait_until(lambda: len(scene.ledger.entries("finished")) == 2, "both have ended")

@@ -7,11 +7,11 @@ import pytest
 
 from taskbridge import Cancelling
 from taskbridge.exceptions import TaskCancelled, TaskTimeout, WorkerLost
-from taskbridge.testing.harness import wait_until
+from taskbridge.testing.harness import send_signal, wait_until
 
 from . import timeout_tasks
 from .judge import runs_of
-from .processes import freeze, send, tree_of
+from .processes import freeze, tree_of
 from .scene import Scene
 
 TIMEOUT, CANCELLED, LOST = (
@@ -80,7 +80,7 @@ def test_process_that_stood_still_beyond_its_lease_is_killed(scene: Scene) -> No
         scene.wait_finished()
         wait_until(lambda: not _is_there(first.pid), "it is killed")
     finally:
-        send([first.pid], signal.SIGCONT)
+        send_signal([first.pid], signal.SIGCONT)
     result.refresh()
     assert (result.return_value, result.attempts) == (2, 2)
     assert [each.exception_class_path for each in result.errors] == [LOST]
@@ -166,7 +166,7 @@ def test_stop_waits_for_a_task_until_its_timeout_and_not_longer(scene: Scene) ->
     result = scene.enqueue("a", task=timeout_tasks.swallow)
     scene.wait_started("a")
     # As service managers do.
-    send([*worker.descendants(), worker.pid], signal.SIGTERM)
+    send_signal([*worker.descendants(), worker.pid], signal.SIGTERM)
     worker.wait()
     assert worker.descendants() == []
     assert [each.exception_class_path for each in scene.record(result).task_errors] == [

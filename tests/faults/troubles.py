@@ -1,7 +1,6 @@
 """Everything that happens to servers, links and processes, one at a time or two."""
 
 import contextlib
-import os
 import random
 import secrets
 import signal
@@ -16,7 +15,7 @@ import pymysql
 import redis
 
 from taskbridge.models import TaskRecord
-from taskbridge.testing.harness import WorkerProcess, session_members
+from taskbridge.testing.harness import WorkerProcess, send_signal, session_members
 from taskbridge.testing.services import Redis, Service
 
 from .hosts import Host
@@ -138,11 +137,11 @@ class Broker:
     def silent(self) -> Iterator[None]:
         """Take connections, and say nothing."""
         pids = session_members(self._service.pids[-1])
-        _signal(pids, signal.SIGSTOP)
+        send_signal(pids, signal.SIGSTOP)
         try:
             yield
         finally:
-            _signal(pids, signal.SIGCONT)
+            send_signal(pids, signal.SIGCONT)
 
     @contextlib.contextmanager
     def refusing(self) -> Iterator[None]:
@@ -201,11 +200,11 @@ class Machine:
     def freeze(self) -> Iterator[None]:
         """Stop the worker with all its processes."""
         pids = session_members(self.worker.pid)
-        _signal(pids, signal.SIGSTOP)
+        send_signal(pids, signal.SIGSTOP)
         try:
             yield
         finally:
-            _signal(pids, signal.SIGCONT)
+            send_signal(pids, signal.SIGCONT)
 
     @contextlib.contextmanager
     def skew(self) -> Iterator[None]:
@@ -243,9 +242,3 @@ def trouble_for(
                 time.sleep(chance.uniform(0, 5))
         time.sleep(chance.uniform(0, 3))
     return names
-
-
-def _signal(pids: list[int], number: int) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)

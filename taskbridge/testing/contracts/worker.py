@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
@@ -13,7 +12,7 @@ import pytest
 
 from taskbridge.backend import Backend, Envelope
 from taskbridge.testing import tasks
-from taskbridge.testing.harness import WorkerProcess, wait_until
+from taskbridge.testing.harness import WorkerProcess, send_signal, wait_until
 from taskbridge.testing.hostile import hostile_bodies
 from taskbridge.testing.ledger import Ledger
 
@@ -196,9 +195,7 @@ class WorkerContract(ContractFixtures):
         wait_until(lambda: len(ledger.entries("started")) == 2, "both have started")  # noqa: PLR2004
         members = worker.descendants()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
-            for pid in (*members, worker.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
+            send_signal([*members, worker.pid], number)
         assert worker.wait() == 0, worker.log_tail()
         assert ledger.counts("finished") == {"a": 1, "b": 1}
         assert worker.descendants() == []
@@ -236,9 +233,7 @@ class WorkerContract(ContractFixtures):
         """The supervisor clears away what the dead one left behind, and goes on."""
         worker = start_worker()
         backend_process = min(worker.descendants())
-        before = [
-            pid for pid in worker.descendants() if os.getpgid(pid) == backend_process
-        ]
+        before = worker.descendants(group=backend_process)
         os.kill(backend_process, signal.SIGKILL)
         wait_until(
             lambda: worker.log_text().count("worker ready") == 2,  # noqa: PLR2004
