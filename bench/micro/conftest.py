@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 
 from taskbridge.compat import task_backends
-from taskbridge.delivery import claim
+from taskbridge.delivery import finishes
 from taskbridge.delivery.durable import _shared
 from taskbridge.store.session import close_sessions
 from tests.conftest import django_db_modify_db_settings
@@ -45,7 +45,7 @@ def statements():
 @pytest.fixture
 def queue(transactional_db, settings, monkeypatch):
     """Durable delivery over a queue in memory, with leases that no pause outlasts."""
-    monkeypatch.setattr(claim, "SAVE_AFTER_S", 60)
+    monkeypatch.setattr(finishes, "SAVE_AFTER_S", 60)
     memory = settings.TASKS[ALIAS]
     options = {**memory["OPTIONS"], "LEASE": 600, "CHUNK": 50}
     settings.TASKS = {**settings.TASKS, ALIAS: {**memory, "OPTIONS": options}}

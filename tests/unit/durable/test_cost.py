@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from taskbridge.delivery import claim
+from taskbridge.delivery import finishes
 from taskbridge.models import TaskRecord
 from tests.unit import durable_tasks, sample_tasks
 from tests.unit.durable.statements import Statements, verbs_of
@@ -60,7 +60,7 @@ def test_enqueue_many_of_nothing_does_nothing(queue):
 def test_chunk_is_claimed_and_finished_together(
     configured, patient, chunk, heard, monkeypatch
 ):
-    monkeypatch.setattr(claim, "SAVE_AFTER_S", 60)  # however slow this machine is
+    monkeypatch.setattr(finishes, "SAVE_AFTER_S", 60)  # however slow this machine is
     queue = configured(CHUNK=chunk)
     results = add.enqueue_many([(n,) for n in range(100)])
     envelopes = len(queue.envelopes)

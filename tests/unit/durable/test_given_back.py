@@ -10,7 +10,7 @@ from django.db.models import F
 
 import taskbridge
 from taskbridge import StoreUnavailable
-from taskbridge.delivery import claim
+from taskbridge.delivery import claim, finishes
 from taskbridge.delivery.turns import Turns
 from taskbridge.dispatcher import Dispatcher
 from taskbridge.execution import run
@@ -74,7 +74,7 @@ def killed_in(queue, monkeypatch, number, *, is_saved=True):
     with monkeypatch.context() as patch:
         patch.setattr(claim, "attempt", run_until)
         if not is_saved:
-            patch.setattr(claim.Claim, "_save", lambda self: None)
+            patch.setattr(finishes.Finishes, "save", lambda self: None)
         [envelope] = queue.envelopes
         queue.envelopes.clear()
         with pytest.raises(Killed):
