@@ -29,10 +29,13 @@ micro: $(STAMP)  ## time single steps, and count their statements, on SQLite and
 	@$(BIN)/python -m pytest bench/micro --benchmark-json $(RESULTS)/micro-sqlite.json
 	@$(BIN)/python -m taskbridge.testing.services postgresql -- $(BIN)/python -m pytest bench/micro --benchmark-json $(RESULTS)/micro-postgresql.json
 
+# CI sets RERUNS: see CONTRIBUTING.md.
+RERUNS ?=
+
 # Tests mostly wait for worker processes, so three at once suit two cores.
 test: $(STAMP)  ## run all tests, on SQLite and with one Python; half an hour
-	@$(BIN)/python -m pytest -n 3 --ignore tests/faults
-	@$(BIN)/python -m pytest -n 2 tests/faults
+	@$(BIN)/python -m pytest $(RERUNS) -n 3 --ignore tests/faults
+	@$(BIN)/python -m pytest $(RERUNS) -n 2 tests/faults
 
 test-all: lint test test-newest test-databases  ## the whole matrix: each feature on each queue and database, and on the newest Python; 90 minutes
 
@@ -42,7 +45,7 @@ test-newest:  ## unit and contract tests on the newest other Python, hence with 
 	if [ -z "$$newest" ]; then echo "No newer Python was found: Django 6 was not tested."; exit; fi; \
 	$(MAKE) PYTHON="$$newest" VENV=$(NEWEST) $(NEWEST)/.installed && \
 	$(NEWEST)/bin/python -c 'import sys, django; print("Python", sys.version.split()[0], "with Django", django.__version__)' && \
-	$(NEWEST)/bin/python -m pytest -n 3 $(NEWEST_TESTS) --ignore tests/contract/test_example_adapter.py
+	$(NEWEST)/bin/python -m pytest $(RERUNS) -n 3 $(NEWEST_TESTS) --ignore tests/contract/test_example_adapter.py
 
 NEWEST := .venv-newest
 NEWEST_TESTS ?= tests/unit tests/contract
@@ -58,7 +61,7 @@ endef
 # CONTRACTS chooses queues by their class in the second file, as -k of pytest does.
 test-databases: $(STAMP)  ## what uses the project's database, on PostgreSQL and on MariaDB
 	@for database in postgresql mariadb; do \
-	  on_database="$(BIN)/python -m taskbridge.testing.services $$database -- $(BIN)/python -m pytest -n 3"; \
+	  on_database="$(BIN)/python -m taskbridge.testing.services $$database -- $(BIN)/python -m pytest $(RERUNS) -n 3"; \
 	  $$on_database tests/unit/test_store_database.py tests/unit/test_plans.py tests/unit/durable tests/unit/test_before_the_move.py && \
 	  $$on_database tests/contract/test_kept_connections.py tests/contract/test_wakeups.py bench/micro && \
 	  $$on_database tests/contract/test_backends.py -k "$(CONTRACTS)" || exit; \
