@@ -6,7 +6,6 @@ import os
 import re
 import signal
 from collections import Counter
-from typing import Any
 
 import pytest
 
@@ -58,32 +57,19 @@ class WorkerContract(ContractFixtures):
         run_burst()
         assert ledger.counts("ran") == dict.fromkeys(keys, 1)
 
-    @pytest.mark.parametrize(
-        ("task", "reported"),
-        [
-            (tasks.fail, "ValueError: a was asked to fail"),
-            (tasks.interrupt, "KeyboardInterrupt: a was asked to fail"),
-            (tasks.return_object, "TypeError: Unsupported type"),
-        ],
-        ids=["raises", "interrupts", "returns-no-json"],
-    )
-    def test_failed_task_is_reported_and_not_run_again(
-        self,
-        backend: Backend,
-        enqueue: Enqueue,
-        run_burst: RunBurst,
-        ledger: Ledger,
-        task: Any,
-        reported: str,
+    def test_failed_tasks_are_reported_and_not_run_again(
+        self, backend: Backend, enqueue: Enqueue, run_burst: RunBurst, ledger: Ledger
     ) -> None:
-        """It is acknowledged: no engine below runs it a second time."""
-        result = enqueue(task, "a")
+        """They are acknowledged: no engine below runs them a second time."""
+        results = [enqueue(task, key) for key, (task, _) in _FAILURES.items()]
         log = run_burst().log_text()
-        assert ledger.counts("ran") == {"a": 1}
-        assert log.count(f"id={result.id} ") == 1
-        assert reported in log
+        once = dict.fromkeys(_FAILURES, 1)
+        assert ledger.counts("ran") == once
+        for result, (_, reported) in zip(results, _FAILURES.values(), strict=True):
+            assert log.count(f"id={result.id} ") == 1
+            assert reported in log
         run_burst()
-        assert ledger.counts("ran") == {"a": 1}
+        assert ledger.counts("ran") == once
         assert backend.queue_depths()["default"] == 0
 
     def test_message_that_is_not_ours_is_refused_and_the_worker_lives(
@@ -255,6 +241,11 @@ class WorkerContract(ContractFixtures):
         wait_until(lambda: not worker.descendants(), "its processes are gone")
 
 
+_FAILURES = {
+    "raises": (tasks.fail, "ValueError: raises was asked to fail"),
+    "interrupts": (tasks.interrupt, "KeyboardInterrupt: interrupts was asked to fail"),
+    "returns": (tasks.return_object, "TypeError: Unsupported type"),
+}
 _TROUBLE = re.compile(r"WARNING|ERROR|CRITICAL|Traceback|Lost|exited|died")
 
 
