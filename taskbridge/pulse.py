@@ -35,7 +35,8 @@ _CALL_FROM = 16
 """Where its sequence ends in a slot, and what is called begins."""
 _SLOT = _CALL_FROM + _CALL.size
 _OVER = 8
-"""The slots begin after the durations, with a number that says that all is over."""
+"""The slots begin after the durations, behind two bytes: whether all is over, and
+whether it is still to be written what became of processes that were killed."""
 
 
 class Call(NamedTuple):
@@ -204,6 +205,15 @@ class Pulse:
     def end_for_good(self) -> None:
         """Tell that the worker has ended, and is not started again."""
         self._shared[mmap.PAGESIZE] = 1
+
+    @property
+    def has_unwritten(self) -> bool:
+        """Whether a process was killed, and the record of its task does not say so."""
+        return self._shared[mmap.PAGESIZE + 1] != 0
+
+    @has_unwritten.setter
+    def has_unwritten(self, has_unwritten: bool) -> None:
+        self._shared[mmap.PAGESIZE + 1] = has_unwritten
 
     def _offset(self, task: str) -> int:
         return 8 * (1 + zlib.crc32(task.encode()) % _DURATIONS)

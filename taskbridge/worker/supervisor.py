@@ -141,14 +141,33 @@ class Supervisor:
 
     def _pulse_of(self, options: WorkerOptions) -> Pulse:
         pulse = self._pulse = Pulse(options.concurrency)
-        if self._backend.keeps_records:
-            main = partial(run_warden, pulse=pulse, supervisor=os.getpid())
-            self._warden = Role(f"warden of {self._backend}", main)
+        main = partial(run_warden, pulse=pulse, supervisor=os.getpid())
+        self._warden = Role(f"warden of {self._backend}", main)
         return pulse
 
     def _keep_warden(self) -> None:
-        if self._warden:
+        """Keep the warden running, from when there is something to watch.
+
+        A worker in native delivery has that only if its queues bring durable messages:
+        of another alias, or of the time before its delivery was changed.
+        """
+        if self._warden is None or self._pulse is None:
+            return
+        is_needed = self._backend.keeps_records or self._warden.child
+        if is_needed or self._pulse.calls():
             self._warden.keep_running(self._fork)
+
+    def _wait_until_written(self, pulse: Pulse, wait: Callable[[float], None]) -> None:
+        """Wait until records say what became of the processes that were killed.
+
+        Another attempt may be due at once, and so is the rest of a chunk.
+        """
+        give_up_at = time.monotonic() + self._backend.durable_options.patience_s
+        while pulse.has_unwritten and time.monotonic() < give_up_at:
+            if self._is_stopping:
+                return
+            self._keep_warden()
+            wait(0.1)
 
     def _end_warden(self, wait: Callable[[float], None]) -> None:
         """Let the warden write what is left to be written, now that nothing runs."""
@@ -213,6 +232,7 @@ class Supervisor:
             status = self._run_child(main, wait)
             if status or not is_durable:
                 return int(bool(status) and not self._is_early_stop(status))
+            self._wait_until_written(pulse, wait)
             status = self._run_child(deliver_due, wait)
             if status != DELIVERED:
                 return int(bool(status) and not self._is_early_stop(status))
@@ -252,6 +272,7 @@ class Supervisor:
                     self._backend,
                 )
                 child.kill()
+            self._keep_warden()  # a task that is waited for has its timeout
             wait(0.5)
         return child.reap()
 

@@ -81,11 +81,14 @@ class Warden:
         self._asked_at = 0.0
         self._looking = threading.Lock()
         """Held to look at places: the locks of a process do not exclude its threads."""
+        self._killing = threading.Lock()
+        """Held from before a process is killed until it is noted what is to be written
+        of it: meanwhile it seems that nothing runs, and nothing is left."""
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs, and nothing is left to be written."""
-        with self._looking:
+        with self._killing, self._looking:
             return not self._pulse.running and not self._killed
 
     def kill_overdue(self) -> None:
@@ -97,14 +100,15 @@ class Warden:
         now = time.monotonic()
         overdue = {call for call in self._pulse.calls() if call.kill_at <= now}
         for call in overdue & self._seen:
-            if self._is_killed(call, "it took too long"):
-                self._note(call, Endings.timed_out)
+            self._kill(call, "it took too long", Endings.timed_out)
         self._seen = overdue
 
     def step(self) -> None:
         """Write what became of those that were killed, and ask about the others."""
         for _ in range(len(self._killed)):
             self._end(self._killed.popleft())
+        with self._killing:
+            self._pulse.has_unwritten = bool(self._killed)
         now = time.monotonic()
         if now - self._asked_at >= ASK_EVERY_S:
             self._asked_at = now
@@ -139,12 +143,24 @@ class Warden:
                 continue  # nobody here can say what it means
             elif not _is_held(call, standing):
                 strangers.add(call)
-            elif standing.kill and self._is_killed(call, "it was cancelled"):
-                self._note(call, Endings.cancelled)
+            elif standing.kill:
+                self._kill(call, "it was cancelled", Endings.cancelled)
         for call in strangers & self._strangers:
             # Nothing is written: whoever has hold of the record by now does that.
             self._is_killed(call, "its record is not held by it any more")
         self._strangers = strangers
+
+    def _kill(
+        self, call: Call, why: str, write: Callable[[Endings, Call], None]
+    ) -> None:
+        """Kill the process of a call, and note what is to be written of it."""
+        with self._killing:
+            # Before: whoever sees that the process has ended sees this as well.
+            self._pulse.has_unwritten = True
+            if self._is_killed(call, why):
+                give_up_at = time.monotonic() + self._patience_s
+                killed = Killed(call=call, write=write, give_up_at=give_up_at)
+                self._killed.append(killed)
 
     def _is_killed(self, call: Call, why: str) -> bool:
         """Kill the process of a call; False: it has ended, or is in another call."""
@@ -165,10 +181,6 @@ class Warden:
     def _standing(self, calls: Collection[Call]) -> list[Standing]:
         """Return how their records stand, whichever alias they are of."""
         return self._store.standing([call.record_id for call in calls], of_any=True)
-
-    def _note(self, call: Call, write: Callable[[Endings, Call], None]) -> None:
-        give_up_at = time.monotonic() + self._patience_s
-        self._killed.append(Killed(call=call, write=write, give_up_at=give_up_at))
 
     def _end(self, killed: Killed) -> None:
         """Write what became of it; if the store is away, it is tried again."""

@@ -114,14 +114,21 @@ ONE_QUEUE = pytest.mark.parametrize("queue", ["background_tasks"])
 
 @ONE_QUEUE
 def test_warden_that_was_killed_is_started_again(scene: Scene) -> None:
+    """Also if the worker is told to stop before that."""
     worker = scene.start_worker(concurrency=2, TESTS_LEASE=LEASE_S)
     tree_of(worker.pid).warden.kill()
-    result = scene.enqueue("a", task=timeout_tasks.swallow)
+    results = [scene.enqueue("a", task=timeout_tasks.swallow)]
     scene.wait_finished()
-    assert [each.exception_class_path for each in scene.record(result).task_errors] == [
-        TIMEOUT
-    ]
     assert "The warden of" in worker.log_text()
+    warden = tree_of(worker.pid).warden
+    results.append(scene.enqueue("b", task=timeout_tasks.swallow))
+    scene.wait_started("b")
+    warden.kill()
+    worker.signal(signal.SIGTERM)
+    worker.wait()
+    for result in results:
+        errors = scene.record(result).task_errors
+        assert [each.exception_class_path for each in errors] == [TIMEOUT]
 
 
 @ONE_QUEUE
@@ -137,12 +144,16 @@ def test_warden_that_dies_before_it_has_written_leaves_it_to_the_lease(
     assert "The warden of" in worker.log_text()
 
 
+@pytest.mark.parametrize("alias", ["switched_0", "background_tasks"])
 @ONE_QUEUE
 def test_task_of_another_alias_is_ended_alike_and_its_neighbour_finishes(
-    scene: Scene,
+    scene: Scene, alias: str
 ) -> None:
-    """Queues of one name in one broker are one, whichever alias they are of."""
-    worker = scene.start_worker(alias="switched_0", concurrency=3, TESTS_LEASE=LEASE_S)
+    """Queues of one name in one broker are one, whichever alias they are of.
+
+    The second of these delivers natively.
+    """
+    worker = scene.start_worker(alias=alias, concurrency=3, TESTS_LEASE=LEASE_S)
     neighbour = scene.enqueue("neighbour", NEIGHBOUR_S)
     late = scene.enqueue("late", task=timeout_tasks.hold_the_gil)
     cancelled = scene.enqueue("cancelled", task=timeout_tasks.stand_still)
@@ -175,13 +186,15 @@ def test_stop_waits_for_a_task_until_its_timeout_and_not_longer(scene: Scene) ->
 
 
 @ONE_QUEUE
-def test_burst_ends_what_takes_too_long(scene: Scene) -> None:
+def test_burst_ends_what_takes_too_long_and_what_follows(scene: Scene) -> None:
     result = scene.enqueue("a", task=timeout_tasks.swallow)
+    again = scene.enqueue("again", task=timeout_tasks.swallow_once)
     worker = scene.start_worker("--burst", ready=False, TESTS_LEASE=LEASE_S)
     assert worker.wait(timeout_s=60) == 0, worker.log_tail()
     assert [each.exception_class_path for each in scene.record(result).task_errors] == [
         TIMEOUT
     ]
+    assert scene.record(again).status == "SUCCESSFUL"
     assert worker.descendants() == []
 
 

@@ -62,7 +62,7 @@ def block_signals(ledger: str, key: str) -> None:
     time.sleep(FOREVER_S)
 
 
-@task(backend=DURABLE, timeout=0.5, max_attempts=2, backoff=0.1, takes_context=True)
+@task(backend=DURABLE, timeout=0.5, max_attempts=2, backoff=0, takes_context=True)
 def swallow_once(context: TaskContext, ledger: str, key: str) -> str:
     """Be killed in the first attempt, and succeed in the second."""
     Ledger(Path(ledger)).write(key, "started")

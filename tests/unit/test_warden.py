@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -222,6 +223,44 @@ def test_store_is_asked_only_about_what_runs_for_a_while(
     pool.start()
     ward.step()
     assert store.asked == []
+
+
+def test_warden_is_not_idle_before_it_has_noted_what_is_to_be_written(
+    pool, ward, monkeypatch
+):
+    """The worker may end with this process, and then an idle warden ends, too."""
+    pid = pool.start(limit_s=0)
+    found = []
+    asks = threading.Thread(target=lambda: found.append(ward.is_idle))
+
+    def ask(*_):
+        wait_until(lambda: pool.has_ended(pid), "it is killed")
+        asks.start()
+        asks.join(0.5)  # it may have to wait until the process is noted
+
+    monkeypatch.setattr(warden.events, "killed", ask)
+    for _ in range(2):
+        ward.kill_overdue()
+    asks.join(60)
+    assert found == [False]
+
+
+def test_others_can_see_that_something_is_to_be_written(pool, ward, store, monkeypatch):
+    """A burst waits for that before it looks whether something is due."""
+    seen = []
+    monkeypatch.setattr(
+        warden.events, "killed", lambda *_: seen.append(pool.pulse.has_unwritten)
+    )
+    pool.start(limit_s=0)
+    ward.step()
+    seen.append(pool.pulse.has_unwritten)
+    for _ in range(2):
+        ward.kill_overdue()
+    for answer in (AWAY, AWAY, HELD):
+        store.answer = answer
+        ward.step()
+        seen.append(pool.pulse.has_unwritten)
+    assert seen == [False, True, True, True, False]
 
 
 def test_what_cannot_be_written_is_tried_again(pool, ward, store, monkeypatch):
