@@ -261,10 +261,15 @@ def test_requests_of_tests_start_nothing(monkeypatch):
     lifecycle._on_request(WSGIHandler)  # this is a run of tests
     state = import_module("django.test.utils")._TestState
     monkeypatch.delattr(state, "saved_data")
-    lifecycle._on_request(ClientHandler)
+    for handler in (ClientHandler, _HandlerOfAnother):
+        lifecycle._on_request(handler)
     assert not started
     lifecycle._on_request(WSGIHandler)
     assert started
+
+
+class _HandlerOfAnother(ClientHandler):
+    """As Django REST framework's client has one."""
 
 
 def test_lifespan_starts_and_stops(monkeypatch):
