@@ -30,8 +30,9 @@ class WorkerFailed(TaskbridgeException):
 class TaskTimeout(TaskbridgeException, TimeoutError):  # noqa: N818 - a TimeoutError
     """An attempt took longer than the `timeout` of its task.
 
-    It is raised inside the task; if that does not end it, its process is killed. Either
-    way it is found in ``TaskResult.errors``.
+    It is raised inside the task, and found in ``TaskResult.errors`` unless the task, or
+    a library, catches it. If the task goes on, its process is killed, and it is found
+    there as well.
     """
 
 

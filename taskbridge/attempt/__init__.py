@@ -2,7 +2,7 @@
 
 from .connections import close_stale_connections
 from .handlers import ENDING, drop_handlers, has_run_tasks
-from .limit import within
+from .limit import uninterrupted, within
 from .outcome import Outcome, Supervision, attempt, exit_status
 from .output import flush_output, write_lines_at_once
 
@@ -16,6 +16,7 @@ __all__ = [
     "exit_status",
     "flush_output",
     "has_run_tasks",
+    "uninterrupted",
     "within",
     "write_lines_at_once",
 ]

@@ -7,6 +7,8 @@ import threading
 from traceback import walk_tb
 from typing import Any
 
+from .limit import drop_alarm
+
 ENDING = tuple(
     getattr(signal, name)
     for name in ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM")
@@ -71,3 +73,4 @@ def drop_handlers() -> None:
             is_interrupt = number == signal.SIGINT
             default = signal.default_int_handler if is_interrupt else signal.SIG_DFL
             signal.signal(number, default)
+    drop_alarm()

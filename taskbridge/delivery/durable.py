@@ -16,6 +16,7 @@ from django.dispatch import receiver
 
 from taskbridge import doorbell, events
 from taskbridge.adapter import Adapter
+from taskbridge.attempt import uninterrupted
 from taskbridge.compat import (
     DjangoTask,
     InvalidTask,
@@ -243,7 +244,8 @@ class DurableDelivery(Delivery):
         if not breaker.lets_pass():
             return False
         try:
-            self._adapter.push(envelopes)
+            with uninterrupted():
+                self._adapter.push(envelopes)
         except BackendUnavailable as exc:
             events.left_to_dispatcher(exc)
             breaker.note_failure()

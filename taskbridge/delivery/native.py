@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Never
 
 from taskbridge import events
-from taskbridge.attempt import Outcome, Supervision, attempt
+from taskbridge.attempt import Outcome, Supervision, attempt, uninterrupted
 from taskbridge.compat import DjangoTask, InvalidTask
 from taskbridge.exceptions import BackendUnavailable, InvalidMessage, NotDurable
 from taskbridge.features import Features, Support
@@ -58,7 +58,8 @@ class NativeDelivery(Delivery):
         envelopes = [_first(result, due) for result in results]
         for start in range(0, len(envelopes), BATCH):
             try:
-                self._adapter.push(envelopes[start : start + BATCH])
+                with uninterrupted():
+                    self._adapter.push(envelopes[start : start + BATCH])
             except BackendUnavailable as exc:
                 if not start:
                     raise

@@ -15,6 +15,9 @@ from taskbridge.retry import seconds_of
 FIRST_YEAR = 1970
 LAST_YEAR = 9000
 
+LONGEST_TIMEOUT_S = 1_000_000_000
+"""Some thirty years; a timer of the system takes no more than 292."""
+
 
 def _as_it_is(value: Any) -> Any:
     return value
@@ -92,8 +95,8 @@ EXCEPTION_TYPES = Rule(
     normal=types_of,
 )
 TIME_LIMIT = Rule(
-    is_valid=lambda v: v is None or (_is_number(v) and 0 < v < math.inf),
-    expected="None or more than 0 seconds",
+    is_valid=lambda v: v is None or (_is_number(v) and 0 < v <= LONGEST_TIMEOUT_S),
+    expected=f"None, or more than 0 seconds and at most {LONGEST_TIMEOUT_S:,}",
     normal=seconds_of,
 )
 KEY = Rule(

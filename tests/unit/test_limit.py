@@ -2,6 +2,9 @@
 
 import asyncio
 import contextlib
+import ctypes
+import logging
+import os
 import signal
 import socket
 import threading
@@ -11,8 +14,8 @@ import pytest
 
 import taskbridge
 from taskbridge import TaskTimeout
-from taskbridge.attempt import limit
-from taskbridge.attempt.limit import call_within, within
+from taskbridge.attempt import drop_handlers, limit
+from taskbridge.attempt.limit import call_within, uninterrupted, within
 from taskbridge.exceptions import WorkerFailed
 
 FOREVER_S = 600
@@ -88,6 +91,88 @@ def test_alarm_after_the_function_has_returned_is_passed_over():
         ended[how] += 1
         assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
     assert sum(ended.values()) == 1000
+
+
+class _Last:
+    """Sends SIGALRM when something is added to it, and Python does not hear of it yet.
+
+    No other way: Python looks for signals after each call of a function.
+    """
+
+    __add__ = staticmethod(getattr(ctypes.PyDLL(None), "raise"))
+
+
+@taskbridge.task(backend="durable_default", timeout=FOREVER_S)
+def hear_the_alarm_last() -> int:
+    return _Last() + signal.SIGALRM
+
+
+def test_alarm_after_the_last_operation_of_a_task_is_passed_over():
+    assert call_within(hear_the_alarm_last, FOREVER_S) == 0
+
+
+def test_limit_that_the_system_refuses_leaves_nothing_behind():
+    with pytest.raises(OverflowError):
+        within(1e100, "", lambda: "done")
+    # What else is to be as it was is asked after each test.
+
+
+def test_timeout_is_raised_after_a_block_that_is_not_interrupted():
+    """A client of a broker takes it for a trouble of its connection."""
+    troubles = []
+
+    def push():
+        with uninterrupted():
+            try:
+                time.sleep(0.2)
+            except OSError as exc:
+                troubles.append(exc)
+        time.sleep(FOREVER_S)
+
+    with pytest.raises(TaskTimeout):
+        within(0.05, "", push)
+    assert troubles == []
+
+
+class _SlowAtFirst:
+    """A stream."""
+
+    pause_s = 0.2
+
+    def write(self, text):
+        time.sleep(self.pause_s)
+        self.pause_s = 0
+
+
+def test_timeout_is_not_lost_in_logging():
+    """It would be reported as an error of the handler, and the function would go on."""
+    logger = logging.getLogger("of a task")
+    logger.setLevel("INFO")
+    logger.propagate = False
+    logger.addHandler(logging.StreamHandler(_SlowAtFirst()))
+
+    def log():
+        for _ in range(200):
+            logger.info("something")
+            time.sleep(0.01)
+
+    with pytest.raises(TaskTimeout):
+        within(0.05, "", log)
+    heard = threading.Thread(target=logger.info, args=("of another thread",))
+    heard.start()
+    heard.join(60)
+    assert not heard.is_alive()  # no lock was left behind
+
+
+def test_process_that_the_function_forks_has_the_usual_handler():
+
+    def fork():
+        if (pid := os.fork()) == 0:
+            drop_handlers()  # as the hooks of a worker do
+            os._exit(signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    assert within(FOREVER_S, "", within, FOREVER_S, "", fork) == 0
 
 
 def test_handler_and_timer_of_somebody_else_are_given_back():

@@ -72,6 +72,8 @@ def test_plain_django_task_becomes_a_bridge_task():
         ("timeout", 0, "more than 0 seconds"),
         ("timeout", "5", "more than 0 seconds"),
         ("timeout", float("inf"), "more than 0 seconds"),
+        ("timeout", timedelta.max, "at most 1,000,000,000"),
+        ("timeout", 1_000_000_001, "at most 1,000,000,000"),
         ("unique", "", "a non-empty string"),
         ("unique", 5, "a non-empty string"),
         ("at_most_once", 1, "True or False"),

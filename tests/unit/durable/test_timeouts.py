@@ -8,6 +8,7 @@ from django.db import connection
 
 import taskbridge
 from taskbridge import TaskTimeout
+from taskbridge.exceptions import BackendUnavailable
 from taskbridge.models import TaskRecord
 from taskbridge.pulse import Pulse, tell
 from tests.unit.durable_tasks import ALIAS
@@ -93,6 +94,34 @@ def test_query_is_interrupted_and_the_next_task_has_a_good_connection(queue):
     after.refresh()
     assert [error.exception_class for error in slow.errors] == [TaskTimeout]
     assert (after.status, after.return_value) == ("SUCCESSFUL", 2)
+
+
+@taskbridge.task(backend=ALIAS, timeout=0.05)
+def enqueue_and_go_on():
+    count.enqueue()
+    time.sleep(2)
+    return "it was not told"
+
+
+def test_timeout_while_a_task_enqueues_is_no_trouble_of_the_broker(
+    queue, monkeypatch, caplog
+):
+    """Clients take a TimeoutError for one of theirs, and adapters translate those."""
+    push = type(queue).push
+
+    def push_slowly(self, envelopes):
+        try:
+            time.sleep(0.2)
+        except OSError as exc:
+            raise BackendUnavailable("It was cut off.") from exc
+        push(self, envelopes)
+
+    result = enqueue_and_go_on.enqueue()
+    monkeypatch.setattr(type(queue), "push", push_slowly)
+    queue.run_due()
+    result.refresh()
+    assert [error.exception_class for error in result.errors] == [TaskTimeout]
+    assert "delivered later" not in caplog.text
 
 
 @pytest.fixture
