@@ -1,6 +1,6 @@
 """One attempt of a task: the only code that calls a task's function."""
 
-from .connections import close_stale_connections
+from .connections import close_stale_connections, restored_connections
 from .handlers import ENDING, drop_handlers, has_run_tasks
 from .limit import uninterrupted, within
 from .outcome import Outcome, Supervision, attempt, exit_status
@@ -16,6 +16,7 @@ __all__ = [
     "exit_status",
     "flush_output",
     "has_run_tasks",
+    "restored_connections",
     "uninterrupted",
     "within",
     "write_lines_at_once",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taskbridge import events
-from taskbridge.attempt import within
+from taskbridge.attempt import close_stale_connections, restored_connections, within
 from taskbridge.delivery.turns import is_of_chunk
 from taskbridge.exceptions import TaskTimeout
 from taskbridge.handles import TaskResult
@@ -118,5 +118,8 @@ class Endings:
 
 
 def _theirs(function: Callable[..., Any], *args: Any) -> Any:
+    """Call the project's code; it finds and leaves its connections as in a worker."""
     words = f"{THEIR_CODE_S} s were not enough for a `backoff`, or for receivers."
-    return within(THEIR_CODE_S, words, function, *args)
+    close_stale_connections()
+    with restored_connections():
+        return within(THEIR_CODE_S, words, function, *args)

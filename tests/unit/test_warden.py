@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 
 from taskbridge import Cancelling
 from taskbridge.compat import task_backends, task_finished
@@ -214,6 +215,36 @@ def test_killed_task_of_another_alias_is_ended_by_that(pool, make_ward, limit_s,
     assert (result.status, result.attempts) == ("FAILED", 1)
     assert [each.exception_class for each in result.errors] == [error]
     assert told == [(type(backend), result.id)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_receiver_finds_and_leaves_connections_as_in_a_worker(pool, make_ward, caplog):
+    """Nobody else closes those of the warden that broke, or that are left open."""
+    found = []
+
+    def on_finished(sender, **kwargs):
+        found.append((connection.in_atomic_block, connection.errors_occurred))
+        connection.errors_occurred = True
+        transaction.atomic().__enter__()
+
+    ward = make_ward(open_store)
+    results = [add.using(backend=ALIAS).enqueue(n) for n in range(2)]
+    store = task_backends[ALIAS].store
+    for result in results:
+        store.claim([result.id], attempt=0, worker_ids=["w"], token=TOKEN, lease_s=60)
+        pool.start(limit_s=0, record_id=result.id)
+    task_finished.connect(on_finished)
+    try:
+        for _ in range(2):
+            ward.kill_overdue()
+        ward.step()
+    finally:
+        task_finished.disconnect(on_finished)
+    for result in results:
+        result.refresh()
+        assert result.status == "FAILED"
+    assert found == [(False, False)] * 2
+    assert caplog.text.count("left a transaction open") == 2
 
 
 def test_store_is_asked_only_about_what_runs_for_a_while(
