@@ -12,7 +12,7 @@ import os
 import signal
 from contextlib import nullcontext
 from ctypes import c_byte, c_float
-from multiprocessing import RawValue, active_children
+from multiprocessing import RawValue, active_children, parent_process, util
 from typing import Any
 
 from django_q import cluster
@@ -38,6 +38,8 @@ STOP = "STOP"
 IDLE, RECYCLED = -1, -2
 """What Django-Q2 writes into the timer of a process."""
 REPLACED_WITHIN_S = 0.1
+LAST_OF_ALL = -1000
+"""When a process has handed over its results: multiprocessing does that at -5."""
 
 
 def install() -> None:
@@ -117,6 +119,8 @@ class _Tasks:
             # Otherwise multiprocessing would wait for what a task has left running.
             for child in active_children():
                 child.kill()
+            if parent_process():
+                util.Finalize(None, _end_at_once, exitpriority=LAST_OF_ALL)
         if isinstance(task, dict) and task["func"] == NATIVE_TASK:
             task["func"] = run
         return task
@@ -133,6 +137,12 @@ class _Tasks:
             self._timer.value = IDLE
             return False
         return True
+
+
+def _end_at_once() -> None:
+    """End this process, though a task may have left threads: Python would wait."""
+    util._flush_std_streams()  # type: ignore[attr-defined]  # noqa: SLF001 - as it does
+    os._exit(0)
 
 
 class _Results:

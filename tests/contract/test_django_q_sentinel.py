@@ -1,7 +1,9 @@
 """What passes between the processes of Django-Q2's cluster, past what is not needed."""
 
+import threading
+import time
 from ctypes import c_byte
-from multiprocessing import RawValue
+from multiprocessing import RawValue, get_context
 from typing import Any
 
 import pytest
@@ -91,3 +93,23 @@ def test_process_of_a_cluster_that_stops_runs_what_is_left():
     assert tasks.get() == {"func": "math.sqrt"}
     assert tasks._timer.value == STAYS
     assert tasks.get() == "STOP"
+
+
+def _serve(results):
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    results.put("x" * 1_000_000)
+    assert tasks_of(Queue(["STOP"])).get() == "STOP"
+
+
+def test_process_that_ends_hands_over_its_results_and_waits_for_no_thread_of_a_task():
+    context = get_context("fork")
+    results = context.Queue()
+    process = context.Process(target=_serve, args=(results,))
+    process.start()
+    try:
+        assert len(results.get(timeout=60)) == 1_000_000
+        process.join(20)
+        assert process.exitcode == 0
+    finally:
+        process.kill()
+        process.join()
