@@ -165,6 +165,7 @@ class Pool:
 
     def _replace(self, slot: Slot) -> None:
         self._slots.remove(slot)
+        slot.receive_rest()
         slot.close()
         if slot.keys:
             logger.error(

@@ -80,6 +80,11 @@ class Slot:
             self.is_worn = self.connection.recv_bytes() == LAST
             self.keys = []
 
+    def receive_rest(self) -> None:
+        """Take note of what it said before it ended."""
+        if self.connection.poll():  # a child of its task may hold its end open
+            self.receive()
+
     def has_ended(self) -> bool:
         """Whether it died."""
         # The end of the pipe does not tell: a child of its task may hold that open.

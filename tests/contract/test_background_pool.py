@@ -2,6 +2,7 @@
 
 import os
 from datetime import timedelta
+from multiprocessing import Pipe
 
 import pytest
 from background_task.models import Task as Row
@@ -17,6 +18,7 @@ from taskbridge.testing import tasks
 from taskbridge.testing.harness import WorkerProcess, wait_until
 from taskbridge.testing.ledger import Ledger
 from taskbridge.worker.pool import Pool
+from taskbridge.worker.slot import LAST, Slot
 from taskbridge_background_tasks.rows import NATIVE_TASK, Rows, _rows
 
 ALIAS = "background_tasks"
@@ -64,6 +66,24 @@ def test_process_that_died_is_replaced_though_its_child_lives(
     assert "died while it ran row" in worker.log_text()
     [row] = Row.objects.all()
     assert row.locked_by is not None  # it runs again when its lock expires
+
+
+def test_process_that_ends_after_its_last_rows_did_not_die(monkeypatch, caplog):
+    """It may end between a look at what the processes say and one at who has ended."""
+    ours, theirs = Pipe()
+    pid = os.fork()
+    if pid == 0:
+        theirs.send_bytes(LAST)
+        os._exit(0)
+    slot = Slot(pid, ours)
+    slot.keys = [1]
+    wait_until(slot.has_ended, "it has ended")
+    pool = pool_of(Rows())
+    pool._slots = [slot]
+    monkeypatch.setattr(pool, "_answering", lambda _: [])
+    monkeypatch.setattr(pool, "_spawn", lambda: None)
+    pool._wait()
+    assert (pool._slots, caplog.text) == ([], "")
 
 
 @pytest.mark.parametrize(
