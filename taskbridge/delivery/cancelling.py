@@ -106,7 +106,8 @@ class Cancellation:
 
     async def in_loop(self) -> bool:
         """Say the same in a coroutine, without keeping others from running."""
-        return await sync_to_async(self, thread_sensitive=False)()
+        # Another thread would not see what is in the transaction of this one.
+        return await sync_to_async(self, thread_sensitive=self._is_alone)()
 
     def _ask_in_thread(self) -> None:
         thread = threading.Thread(

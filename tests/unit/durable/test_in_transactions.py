@@ -35,6 +35,11 @@ def break_transaction(context, how):
             pass
 
 
+@taskbridge.task(backend=ALIAS, takes_context=True)
+async def ask_in_loop(context):
+    return await context.ais_cancelled()
+
+
 @taskbridge.task(backend=ALIAS, takes_context=True, max_attempts=3, backoff=60)
 def succeed_at_last(context):
     sample_tasks.calls.append((context.attempt,))
@@ -90,6 +95,9 @@ class TestInTestCase(TestCase):
         result = self.run_one(break_transaction, "durable")
         assert result.status == "SUCCESSFUL"
         assert TaskRecord.objects.get().pushed_to == "written"
+
+    def test_task_in_a_loop_is_not_taken_for_deleted(self):
+        assert self.run_one(ask_in_loop).return_value is False
 
     def test_failure_of_a_task_undoes_nothing_that_it_wrote(self):
         with self.captureOnCommitCallbacks(execute=True):
