@@ -56,7 +56,10 @@ STATUSES: Mapping[Action, tuple[str, ...]] = {
 
 
 class Filter(TypedDict, total=False):
-    """Which tasks are meant; None is the same as nothing."""
+    """Which tasks are meant; None is the same as nothing.
+
+    In a pattern, `*` stands for any text, and `?` for one character.
+    """
 
     backend: str | None
     """An alias in TASKS; by default all that keep records."""
@@ -151,7 +154,10 @@ def forget(*ids: str, **which: Unpack[Filter]) -> Done:
 def count(
     action: Action, *ids: str, kill: bool = False, **which: Unpack[Filter]
 ) -> int:
-    """Return how many tasks an action would be done to now; see `cancel`."""
+    """Return how many tasks match now: no more than these are changed; see `cancel`.
+
+    Of ids, it counts those whose status the action is for.
+    """
     return _Selection.of(action, ids, which, _wants(action, kill=kill)).count()
 
 
@@ -274,7 +280,7 @@ class _Selection:
                     age_s=self._age_s,
                     after=after,
                     limit=PAGE,
-                    errors=bool(self.which.get("error")),
+                    errors=self.which.get("error") is not None,
                 )
                 if ids := [found.id for found in page if self._matches(found)]:
                     yield ids
@@ -302,7 +308,8 @@ class _Selection:
 
 
 def _is_like(name: str, pattern: str | None) -> bool:
-    return pattern is None or fnmatchcase(name, pattern)
+    # Names of queues may have brackets; those in a pattern stand for themselves.
+    return pattern is None or fnmatchcase(name, pattern.replace("[", "[[]"))
 
 
 def _statuses(action: Action, which: Filter) -> tuple[str, ...]:

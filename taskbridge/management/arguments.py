@@ -1,8 +1,11 @@
 """Arguments that several subcommands have, and how their values are read."""
 
 from argparse import ArgumentParser, ArgumentTypeError
+from datetime import timedelta
 
 from taskbridge.compat import DEFAULT_TASK_BACKEND_ALIAS
+
+LONGEST_S = timedelta.max.total_seconds()
 
 
 def add_backend(parser: ArgumentParser) -> None:
@@ -33,12 +36,15 @@ def age(text: str) -> float:
     units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
     if text[-1:] not in units:
         raise ArgumentTypeError(f"must end in s, m, h or d, got {text!r}")
-    return seconds(text[:-1]) * units[text[-1]]
+    age_s = seconds(text[:-1]) * units[text[-1]]
+    if age_s > LONGEST_S:
+        raise ArgumentTypeError(f"is too long, got {text!r}")
+    return age_s
 
 
 def seconds(text: str) -> float:
     """Read a number of seconds."""
     value = float(text)
-    if value < 0:
+    if not value >= 0:  # nor is NaN
         raise ArgumentTypeError(f"must be at least 0 seconds, got {value}")
     return value

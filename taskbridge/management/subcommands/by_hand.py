@@ -111,7 +111,7 @@ class ByHand:
     def _is_confirmed(self, matched: int) -> bool:
         try:
             return input(f"{self._action} {_tasks(matched)}? [y/N] ").lower() == "y"
-        except EOFError:
+        except (EOFError, RuntimeError):  # its standard input is empty, or closed
             raise CommandError("There is nobody to ask: add --yes.") from None
 
     def _tell(self, command: BaseCommand, done: Done) -> None:

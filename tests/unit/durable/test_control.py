@@ -119,6 +119,21 @@ def test_retry_is_by_the_last_error(store, tasks):
     assert statuses(store, tasks)["failed"] == "READY"
 
 
+def test_empty_filter_by_error_fits_no_error(store, tasks):
+    before = statuses(store, tasks)
+    assert control.count("retry", error="") == 0
+    assert control.forget(error="") == Done()
+    assert statuses(store, tasks) == before
+
+
+def test_brackets_in_the_name_of_a_queue_stand_for_themselves(store):
+    for name in ("mail[1]", "mail1"):
+        store.insert([new_record(backend=ALIAS, queue_name=name)], None)
+    assert control.cancel(queue="mail[1]").done == 1
+    assert TaskRecord.objects.get(queue_name="mail1").status == "READY"
+    assert control.count("cancel", queue="mail?") == 1
+
+
 def test_run_now_is_for_what_is_due_later(store, tasks):
     assert control.count("run-now", queue="mail") == 2
     assert control.run_now(queue="mail") == Done(done=2)
@@ -285,10 +300,17 @@ def test_command_counts_and_asks(store, tasks, monkeypatch):
     assert changed(store, tasks, before) == {"mail": "FAILED"}
 
 
-def test_command_without_anybody_to_ask_is_refused(tasks, monkeypatch):
-    monkeypatch.setattr("sys.stdin", StringIO())
+@pytest.mark.parametrize("stdin", [StringIO(), None])
+def test_command_without_anybody_to_ask_is_refused(tasks, monkeypatch, stdin):
+    monkeypatch.setattr("sys.stdin", stdin)
     with pytest.raises(CommandError, match="nobody to ask: add --yes"):
         command("forget", "--backend", ALIAS)
+
+
+@pytest.mark.parametrize("age", ["infs", "1e300d", "nand"])
+def test_age_that_no_task_can_have_is_refused(age):
+    with pytest.raises(CommandError, match=r"is too long|at least 0 seconds"):
+        command("forget", "--older-than", age, "--yes")
 
 
 def test_dry_run_does_nothing(store, tasks):
