@@ -22,6 +22,7 @@ from .delivery import DELIVERIES, Delivery
 from .exceptions import BackendUnavailable
 from .features import Features, Support, claims, within_reach
 from .handles import TaskResult
+from .legible import legible
 from .message import Envelope
 from .options import Option, check_options, refuse_removed
 from .policy import asked_policy
@@ -203,7 +204,9 @@ class Backend(Adapter, BaseTaskBackend):
             NotImplementedError: native delivery keeps no records.
             ValueError: `by` says nothing.
         """
-        if not by.strip():
+        # No database takes every text, and to MariaDB and MySQL blanks are nothing.
+        by = legible(by).strip()
+        if not by:
             raise ValueError("by= must say who cancels a task.")
         return self._delivery.cancel(ids, by=by, kill=kill)
 

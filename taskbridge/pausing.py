@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from .backend import Backend
 from .compat import DEFAULT_TASK_BACKEND_ALIAS, task_backends
 from .exceptions import NotDurable
+from .legible import legible
 from .store import PausedSince
 
 LONGEST_BY = 255
@@ -36,7 +37,7 @@ def pause(
     """
     chosen = _durable(backend)
     _check_queue(chosen, queue)
-    return chosen.store.pause(queue, by=by[:LONGEST_BY])
+    return chosen.store.pause(queue, by=legible(by)[:LONGEST_BY])
 
 
 def resume(queue: str, *, backend: str = DEFAULT_TASK_BACKEND_ALIAS) -> bool:

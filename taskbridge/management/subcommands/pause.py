@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from taskbridge.exceptions import BackendUnavailable
 from taskbridge.management.arguments import add_backend, add_json
 from taskbridge.management.backends import durable_backend
 from taskbridge.management.output import write_json
@@ -35,7 +36,7 @@ def handle(
     chosen = durable_backend(backend)
     try:
         is_new = pause(queue, backend=backend, by=_this_user() if by is None else by)
-    except ValueError as exc:
+    except (ValueError, BackendUnavailable) as exc:
         raise CommandError(str(exc)) from exc
     if options["json"]:
         report = {"backend": backend, "queue": queue, "paused": True, "changed": is_new}

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from taskbridge.exceptions import BackendUnavailable
 from taskbridge.management.arguments import add_backend, add_json
 from taskbridge.management.backends import durable_backend
 from taskbridge.management.output import write_json
@@ -25,7 +26,7 @@ def handle(command: BaseCommand, *, queue: str, backend: str, **options: Any) ->
     chosen = durable_backend(backend)
     try:
         was_paused = resume(queue, backend=backend)
-    except ValueError as exc:
+    except (ValueError, BackendUnavailable) as exc:
         raise CommandError(str(exc)) from exc
     if options["json"]:
         report = {"backend": backend, "queue": queue, "paused": False}

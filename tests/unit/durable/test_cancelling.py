@@ -299,6 +299,15 @@ def test_cancelling_asks_who_it_is(queue):
     assert "@" in TaskRecord.objects.get(pk=result.id).cancelled_by
 
 
+@pytest.mark.parametrize("by", ["a\0b", "\ud800", " " * 255 + "ann", "\u200b"])
+def test_whatever_text_says_who_it_is_is_kept(queue, by):
+    result = add.using(backend=ALIAS).enqueue(1)
+    assert result.cancel(by=by) is Cancelling.ENDED
+    kept = TaskRecord.objects.get(pk=result.id).cancelled_by
+    assert kept.strip()
+    assert kept.isprintable()
+
+
 def test_deleted_task_cannot_be_cancelled(queue):
     result = add.using(backend=ALIAS).enqueue(1)
     TaskRecord.objects.all().delete()

@@ -232,6 +232,23 @@ def test_commands_pause_and_resume(queue, settings):
             call_command("taskbridge", command, "post", *at)
 
 
+@pytest.mark.parametrize("command", ["pause", "resume"])
+def test_command_says_that_the_database_is_away(queue, monkeypatch, command):
+    def refuse(*args, **kwargs):
+        raise StoreUnavailable("The database is away.")
+
+    for name in ("pause", "resume"):
+        monkeypatch.setattr(queue.store, name, refuse)
+    with pytest.raises(CommandError, match="is away"):
+        call_command("taskbridge", command, "default", "--backend", ALIAS)
+
+
+@pytest.mark.parametrize("by", ["a\0b", "\ud800"])
+def test_whatever_text_says_who_it_is_is_kept(queue, by):
+    assert pause("default", backend=ALIAS, by=by)
+    assert paused(backend=ALIAS)["default"].by.isprintable()
+
+
 def test_status_says_where_it_has_not_counted_on(queue, settings, monkeypatch):
     """A queue of which nothing was counted is not said to have nothing."""
     settings.TASKS = {ALIAS: settings.TASKS[ALIAS]}
