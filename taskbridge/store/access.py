@@ -80,7 +80,10 @@ class Access:
 
     def in_transaction(self) -> bool:
         """See `Store.in_transaction`."""
-        return self._connection.in_atomic_block
+        connection = self._connection
+        # Before it is open, it does not know whether it commits by itself.
+        is_open = connection.connection is not None
+        return connection.in_atomic_block or (is_open and not connection.autocommit)
 
     @property
     def _database(self) -> str:

@@ -47,7 +47,7 @@ class Handwork(Access):
         left = set(ids)
         give_up_at = time.monotonic() + LOCKED_S
         while True:
-            standing = self.standing(left)
+            standing = self._standing_now(left) if were_open else self.standing(left)
             ended |= {each.id for each in standing if each.token == token}
             others = [each for each in standing if each.token != token]
             asked |= {e.id for e in others if _is_asked(e, were_open, kill=kill)}
@@ -151,14 +151,33 @@ class Handwork(Access):
                 connection.check_constraints()
             return forgotten
 
+    def _standing_now(self, ids: Collection[str]) -> list[Standing]:
+        """Return how records stand; of those that somebody has locked, how they stood.
+
+        At REPEATABLE READ, MariaDB and MySQL change rows that are newer than those they
+        show, unless these are read to be changed.
+        """
+        connection = self._connection
+        may_be_old = connection.vendor == "mysql" and connection.in_atomic_block
+        if not may_be_old or not connection.features.has_select_for_update_skip_locked:
+            return self.standing(ids)
+        with self._translated_errors(), self._unlocked(ids) as free:
+            now = self._standing(free, lock=" FOR UPDATE")
+        return now + self.standing(set(ids).difference(each.id for each in now))
+
     def standing(self, ids: Collection[str], *, of_any: bool = False) -> list[Standing]:
         """See `Store.standing`."""
+        return self._standing(ids, of_any=of_any)
+
+    def _standing(
+        self, ids: Collection[str], *, of_any: bool = False, lock: str = ""
+    ) -> list[Standing]:
         if not ids:
             return []
-        condition, keys = among(self._connection, ids)
-        sql = statements.complete(statements.STANDING, self._clock, among=condition)
         with self._translated_errors(), self._connection.cursor() as cursor:
-            cursor.execute(sql, keys)
+            condition, keys = among(self._connection, ids)
+            sql = statements.complete(statements.STANDING, self._clock, among=condition)
+            cursor.execute(sql + lock, keys)
             return [
                 Standing(hex_of(key), token, status, by, bool(kill), alias)
                 for key, alias, token, status, by, kill in cursor.fetchall()

@@ -4,7 +4,7 @@ import random
 from datetime import timedelta
 
 import pytest
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from taskbridge.exceptions import StoreUnavailable
@@ -179,6 +179,35 @@ class CancelContract:
             assert store.cancel([record_id], by="ann").ended
             raise LookupError
         assert claim(store, record_id, "worker") == {record_id}
+
+    def test_cancel_goes_by_what_is_newer_than_its_snapshot(self, store):
+        if connection.vendor != "mysql":
+            pytest.skip("whoever sees the past here cannot change what is newer")
+        runs, ended, waits = added(store), claimed(store), added(store)
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        with transaction.atomic():
+            assert one(store, runs).status == "READY"
+            race(
+                lambda: claim(store, runs, "worker"),
+                lambda: store.succeed({ended: Json("1")}, token="worker"),
+            )
+            found = store.cancel([runs, ended, waits], by="ann")
+        assert found == ({waits}, {runs}, set())
+        assert one(store, runs).cancelled_by == "ann"
+        assert one(store, ended).status == "SUCCESSFUL"
+
+    def test_database_that_is_away_is_said_to_be(self, store, monkeypatch):
+        if connection.vendor == "sqlite":
+            pytest.skip("this database is a file")
+        nowhere = connection.copy()
+        nowhere.settings_dict |= {"HOST": "127.0.0.1", "PORT": "1"}
+        monkeypatch.setattr(connections._connections, connection.alias, nowhere)
+        for call in (store.rerun, store.hurry, store.forget, store.standing):
+            with pytest.raises(StoreUnavailable):
+                call([new_id()])
+        with pytest.raises(StoreUnavailable):
+            store.cancel([new_id()], by="ann")
 
     def test_locked_records_hold_up_nothing(self, store, monkeypatch):
         if not connection.features.has_select_for_update_skip_locked:

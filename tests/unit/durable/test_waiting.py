@@ -119,6 +119,17 @@ def test_wait_for_a_deleted_task_ends(queue, how):
         waits(how, result, None)
 
 
+def test_wait_without_autocommit_is_in_a_transaction(queue):
+    result = add.using(backend=ALIAS).enqueue(1)
+    transaction.set_autocommit(False)
+    try:
+        with pytest.raises(TransactionManagementError, match="Wait after the block"):
+            result.wait(timeout=0.01)
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+
+
 def test_pauses_grow_from_ten_milliseconds_to_a_second():
     pauses = handles._pauses(None)
     found = [next(pauses) for _ in range(20)]
