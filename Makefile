@@ -64,6 +64,7 @@ test-databases: $(STAMP)  ## what uses the project's database, on PostgreSQL and
 	  on_database="$(BIN)/python -m taskbridge.testing.services $$database -- $(BIN)/python -m pytest $(RERUNS) -n 3"; \
 	  $$on_database tests/unit/test_store_database.py tests/unit/test_plans.py tests/unit/durable tests/unit/test_before_the_move.py && \
 	  $$on_database tests/contract/test_kept_connections.py tests/contract/test_wakeups.py bench/micro && \
+	  $$on_database tests/faults/test_writes.py -k "not repeated" && \
 	  $$on_database tests/contract/test_backends.py -k "$(CONTRACTS)" || exit; \
 	done
 

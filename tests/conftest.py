@@ -48,7 +48,7 @@ def django_db_modify_db_settings(
 @pytest.fixture
 def worker_environment(transactional_db: None) -> dict[str, str]:
     """What a worker process needs to see the test database."""
-    return {"DATABASE_URL": _database_url()}
+    return {"DATABASE_URL": database_url()}
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +87,8 @@ def _service(service: S, variable: str) -> Iterator[S]:
         del os.environ[variable]
 
 
-def _database_url() -> str:
+def database_url() -> str:
+    """Return the URL of the test database, for other processes."""
     parameters = connection.settings_dict
     name = parameters["NAME"]
     if connection.vendor == "sqlite":
