@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, assert_type
 
 import django
 
-from taskbridge import Task, TaskContext, TaskResult, TaskResultStatus, task
+from taskbridge import (
+    Cancelling,
+    Task,
+    TaskContext,
+    TaskResult,
+    TaskResultStatus,
+    task,
+)
 from taskbridge.compat import DjangoTask
 
 # As an app would import them.
@@ -93,6 +100,42 @@ def check_results(result_id: str) -> None:
     task(max_attempts="3")  # type: ignore[call-overload]  # must be seen
     if plain.enqueue(1).status == TaskResultStatus.SUCCESSFUL:
         plain.enqueue(1).refresh()
+
+
+def check_handles(context: TaskContext) -> None:
+    result = plain.enqueue(1)
+    assert_type(result.cancel(), Cancelling)
+    assert_type(result.cancel(by="ann", kill=True), Cancelling)
+    assert_type(result.wait(), TaskResult[float])
+    assert_type(result.wait(timeout=1.5), TaskResult[float])
+    assert_type(result.wait(timedelta(seconds=1)), TaskResult[float])
+    assert_type(context.is_cancelled(), bool)
+    result.cancel("ann")  # type: ignore[call-arg]  # must be seen
+    result.wait("1")  # type: ignore[arg-type]  # must be seen
+
+
+async def check_async_handles(context: TaskContext) -> None:
+    result = await coroutine.aenqueue(1)
+    assert_type(await result.acancel(by="ann", kill=True), Cancelling)
+    assert_type(await result.await_result(), TaskResult[float])
+    assert_type(await result.await_result(timedelta(seconds=1)), TaskResult[float])
+    assert_type(await context.ais_cancelled(), bool)
+
+
+def check_timeout() -> None:
+    """It is not called, since the default backend of these tests may refuse it."""
+
+    @task(timeout=2.5)
+    def with_timeout(a: int) -> str:
+        return str(a)
+
+    @task(takes_context=True, timeout=timedelta(minutes=1))
+    def with_context_and_timeout(context: TaskContext, a: int) -> str:
+        return str(a)
+
+    assert_type(with_timeout.enqueue(1), TaskResult[str])
+    assert_type(with_context_and_timeout.enqueue(1), TaskResult[str])
+    task(timeout="5")  # type: ignore[call-overload]  # must be seen
 
 
 async def check_async_results(result_id: str) -> None:
