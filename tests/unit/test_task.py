@@ -197,12 +197,15 @@ def test_async_enqueue_queues_like_the_sync_one(queue):
     assert [r.args or r.kwargs for r in results] == [[1], [2], {"a": 3}]
 
 
-def test_task_pickles_where_djangos_does():
-    if django.VERSION >= (6, 1):
-        assert pickle.loads(pickle.dumps(sample_tasks.post)) == sample_tasks.post
-    else:
-        with pytest.raises(pickle.PicklingError, match="not the same object"):
-            pickle.dumps(sample_tasks.post)
+def test_task_and_its_result_pickle_where_djangos_do(queue):
+    result = sample_tasks.add.enqueue(1)
+    for each in (sample_tasks.add, result):
+        if django.VERSION >= (6, 1):
+            again = pickle.loads(pickle.dumps(each))
+            assert (type(again), again) == (type(each), each)
+        else:
+            with pytest.raises(pickle.PicklingError, match="not the same object"):
+                pickle.dumps(each)
 
 
 def test_enqueue_many_on_a_foreign_backend_is_refused(settings):

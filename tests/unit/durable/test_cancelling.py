@@ -1,6 +1,7 @@
 """Cancelling through the memory backend: what a worker and a dispatcher make of it."""
 
 import asyncio
+import copy
 import threading
 from datetime import timedelta
 from unittest import mock
@@ -170,6 +171,17 @@ def test_neighbours_in_a_chunk_of_a_cancelled_task_succeed(
     }
     told = sorted(r.status for r in heard["finished"])
     assert told == ["FAILED", "SUCCESSFUL", "SUCCESSFUL"]
+
+
+@pytest.mark.parametrize("made", [copy.copy, copy.deepcopy])
+def test_copy_of_a_result_is_one_of_its_own(made):
+    result = add.using(backend=ALIAS).enqueue(1)
+    other = made(result)
+    assert (type(other), other) == (TaskResult, result)
+    assert other.cancel(by="ann") is Cancelling.ENDED
+    assert (other.status, len(other.errors)) == ("FAILED", 1)
+    assert (result.status, result.errors) == ("READY", [])
+    assert result.wait(timeout=0) == other
 
 
 def test_finished_task_is_too_late_to_be_cancelled(queue, heard):
