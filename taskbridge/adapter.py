@@ -68,13 +68,15 @@ class Adapter(ABC):
     """How many bytes the name of a queue may have in the broker."""
     room: ClassVar[int | None] = None
     """A queue takes any number of messages."""
-    replaces_processes: ClassVar[bool] = False
-    """Whether `run_worker` honours `WorkerOptions.max_tasks` and `max_memory_mib`."""
 
     @property
     @abstractmethod
     def native_features(self) -> Features:
-        """What the queue library can do in native delivery, as it is configured."""
+        """What the queue library can do in native delivery, as it is configured.
+
+        And `recycle`: whether `run_worker` honours `WorkerOptions.max_tasks` and
+        `max_memory_mib`.
+        """
 
     @property
     def max_delay_s(self) -> float | None:

@@ -40,9 +40,20 @@ class Features:
     """Can status and return value be read back by id?"""
     recovery: Support = Support.NO
     """Does a task whose worker was killed run again?"""
+    cancel: Support = Support.NO
+    """Can a task be cancelled, whether it waits or runs?"""
+    wait: Support = Support.NO
+    """Can code wait until a task has finished?"""
+    pause: Support = Support.NO
+    """Can a queue be paused, for all workers at once?"""
+    recycle: Support = Support.NO
+    """Is a process replaced that ran many tasks, or takes much memory?"""
 
 
-BEYOND_ADAPTERS = ("retries", "timeout", "unique", "at_most_once", "results")
+BEYOND_ADAPTERS = (
+    *("retries", "timeout", "unique", "at_most_once"),
+    *("results", "cancel", "wait", "pause"),
+)
 """Fields that an adapter leaves at NO, since an envelope carries nothing of them."""
 
 

@@ -28,7 +28,6 @@ class BackgroundTasksBackend(Backend):
     required_apps: ClassVar = ("background_task",)
     app_entries: ClassVar = {"background_task": "taskbridge_background_tasks"}
     longest_name: ClassVar = 190  # a column of Task
-    replaces_processes: ClassVar = True
     options_schema: ClassVar = {
         "POLL": Option(types=(int, float), description="seconds between looks"),
         "NOTIFY": Option(types=bool, description="whether new rows wake idle workers"),
@@ -42,6 +41,7 @@ class BackgroundTasksBackend(Backend):
             priority=Support.NATIVE,
             enqueue_in_transaction=Support.NATIVE,
             recovery=Support.NATIVE,  # MAX_RUN_TIME after it was taken
+            recycle=Support.BRIDGED,
         )
 
     def push(self, envelopes: Sequence[Envelope]) -> None:

@@ -36,7 +36,6 @@ class CeleryBackend(Backend):
     path of the project's own.
     """
 
-    replaces_processes: ClassVar = True
     options_schema: ClassVar = {
         "BROKER_URL": Option(types=str, description="a redis:// or amqp:// URL"),
         "APP": Option(types=str, description="the dotted path of a Celery app"),
@@ -74,6 +73,7 @@ class CeleryBackend(Backend):
         return Features(
             run_after=Support.NATIVE,
             priority=Support.NATIVE if keeps_priority else Support.NO,
+            recycle=Support.BRIDGED,
         )
 
     @property

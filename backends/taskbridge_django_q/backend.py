@@ -46,7 +46,6 @@ class DjangoQBackend(Backend):
     required_apps: ClassVar = ("django_q",)
     app_entries: ClassVar = {"django_q": "taskbridge_django_q"}
     longest_name: ClassVar = 100  # columns of OrmQ and Schedule
-    replaces_processes: ClassVar = True
     options_schema: ClassVar = {
         "BROKER_URL": Option(types=str, description="a redis:// URL, or orm://ALIAS"),
         "RETRY": Option(types=(int, float), description="seconds (ORM broker)"),
@@ -65,6 +64,7 @@ class DjangoQBackend(Backend):
             priority=Support.NO,
             enqueue_in_transaction=in_database,
             recovery=in_database,  # RETRY after it was taken
+            recycle=Support.BRIDGED,
         )
 
     def push(self, envelopes: Sequence[Envelope]) -> None:

@@ -104,6 +104,9 @@ class DurableDelivery(Delivery):
             at_most_once=Support.BRIDGED,
             results=Support.BRIDGED,
             recovery=Support.BRIDGED,
+            cancel=Support.BRIDGED,
+            wait=Support.BRIDGED,
+            pause=Support.BRIDGED,
         )
 
     def validate(self, task: DjangoTask[Any, Any]) -> None:

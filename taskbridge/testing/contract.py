@@ -28,23 +28,25 @@ The subclass for an alias whose DELIVERY is durable is
 `taskbridge.testing.contract_durable.DurableContract`.
 """
 
-from .contracts.cancelling import AskingContract
+from .contracts.cancelling import CancelContract
 from .contracts.enqueueing import EnqueueContract
 from .contracts.function import AsyncTasksContract
 from .contracts.loss import AtMostOnceContract, RecoveryContract
 from .contracts.moment import PriorityContract, RunAfterContract
+from .contracts.pausing import PauseContract
 from .contracts.policy import UniqueContract
+from .contracts.recycling import RecycleContract
 from .contracts.results import ResultsContract
 from .contracts.retries import RetriesContract
 from .contracts.timeout import TimeoutContract
 from .contracts.transaction import EnqueueInTransactionContract
+from .contracts.waiting import WaitContract
 from .contracts.worker import WorkerContract
 
 
 class BackendContract(
     EnqueueContract,
     WorkerContract,
-    AskingContract,
     RunAfterContract,
     PriorityContract,
     AsyncTasksContract,
@@ -55,5 +57,9 @@ class BackendContract(
     AtMostOnceContract,
     ResultsContract,
     RecoveryContract,
+    CancelContract,
+    WaitContract,
+    PauseContract,
+    RecycleContract,
 ):
     """The whole contract."""

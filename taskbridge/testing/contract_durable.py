@@ -5,7 +5,7 @@ be short, 1 or 2 seconds, since tests wait until it ends.
 """
 
 from .contract import BackendContract
-from .contracts.cancelling import CancellingContract
+from .contracts.cancelling import DurableCancelContract
 from .contracts.duplicates import DuplicatesContract
 from .contracts.retries import DurableRetriesContract
 from .contracts.timeout import DurableTimeoutContract
@@ -15,7 +15,7 @@ class DurableContract(
     DurableRetriesContract,
     DurableTimeoutContract,
     DuplicatesContract,
-    CancellingContract,
+    DurableCancelContract,
     BackendContract,
 ):
     """The whole contract of an alias whose DELIVERY is durable."""

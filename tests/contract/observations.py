@@ -41,9 +41,10 @@ HEAD = """\
 # What each backend can do
 
 "native": the library does it; "bridged": TaskBridge does, on top of it; "no": asking
-for it is refused by name (an `InvalidTask`; of `get_result`, a `NotImplementedError`),
-and where nobody asks, as in a transaction or when a worker is killed, the task has to
-do without. Nothing is accepted and then ignored.
+for it is refused by name (a task, by an `InvalidTask`; `get_result`, `cancel`, `wait`
+and `pause`, by a `NotImplementedError`; `--max-tasks` and `--max-memory`, by the
+command), and where nobody asks, as in a transaction or when a worker is killed, the
+task has to do without. Nothing is accepted and then ignored.
 
 The tables are made from [`features.json`](features.json), which the tests of the
 [contract](../taskbridge/testing/contract.py) write. An answer stands there only if each

@@ -10,6 +10,7 @@ from taskbridge.compat import task_backends
 from taskbridge.testing.contract import BackendContract
 from taskbridge.testing.contract_durable import DurableContract
 from taskbridge.testing.contracts import loss, timeout
+from taskbridge.testing.contracts.cancelling import CancelContract
 from taskbridge.testing.contracts.feature import (
     OBSERVED,
     Answer,
@@ -22,11 +23,14 @@ from taskbridge.testing.contracts.fixtures import ContractFixtures
 from taskbridge.testing.contracts.function import AsyncTasksContract
 from taskbridge.testing.contracts.loss import AtMostOnceContract, RecoveryContract
 from taskbridge.testing.contracts.moment import PriorityContract, RunAfterContract
+from taskbridge.testing.contracts.pausing import PauseContract
 from taskbridge.testing.contracts.policy import UniqueContract
+from taskbridge.testing.contracts.recycling import RecycleContract
 from taskbridge.testing.contracts.results import ResultsContract
 from taskbridge.testing.contracts.retries import RetriesContract
 from taskbridge.testing.contracts.timeout import TimeoutContract
 from taskbridge.testing.contracts.transaction import EnqueueInTransactionContract
+from taskbridge.testing.contracts.waiting import WaitContract
 from taskbridge.testing.memory import MemoryBackend
 
 FEATURES = [field.name for field in fields(Features)]
@@ -160,6 +164,10 @@ class TestBackendThatCanNothing(
     AtMostOnceContract,
     ResultsContract,
     RecoveryContract,
+    CancelContract,
+    WaitContract,
+    PauseContract,
+    RecycleContract,
 ):
     """It keeps the contract; so the other side of each feature is tested, too."""
 
@@ -183,7 +191,7 @@ class TestContractCatches(InProcess, ContractFixtures):
 
     @pytest.fixture
     def run_burst(self, backend):
-        return lambda **_: backend.run_due()
+        return lambda *_, **__: backend.run_due()
 
     @pytest.fixture
     def run_test(self, request, monkeypatch):
@@ -270,6 +278,30 @@ class TestContractCatches(InProcess, ContractFixtures):
                 "test_task_of_a_killed_worker_runs_again",
                 AssertionError,
                 "in vain until the task has run again",
+            ),
+            (
+                CancelContract,
+                "test_task_that_asks_whether_it_is_cancelled_is_told",
+                AssertionError,
+                "keeps no records",
+            ),
+            (
+                WaitContract,
+                "test_result_is_waited_for",
+                NotImplementedError,
+                "keeps no records",
+            ),
+            (
+                PauseContract,
+                "test_paused_queue_waits_while_another_goes_on",
+                NotImplementedError,
+                "has native delivery",
+            ),
+            (
+                RecycleContract,
+                "test_process_is_replaced_after_max_tasks",
+                AssertionError,
+                "1 >= 4",
             ),
         ],
     )

@@ -15,6 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 from taskbridge.backend import Backend
 from taskbridge.checks import STRANDED_HINT, stranded_tasks
 from taskbridge.exceptions import BackendUnavailable
+from taskbridge.features import Support
 from taskbridge.management.arguments import add_backend, positive_int, seconds
 from taskbridge.management.backends import (
     bridge_backend,
@@ -95,7 +96,7 @@ def handle(
     refuse_without_fork("worker")
     chosen = bridge_backend(backend)
     check_database(chosen)
-    if (max_tasks or max_memory) and not chosen.replaces_processes:
+    if (max_tasks or max_memory) and chosen.features.recycle is Support.NO:
         raise CommandError(
             f"{chosen} does not replace processes: its adapter knows neither "
             f"--max-tasks nor --max-memory."

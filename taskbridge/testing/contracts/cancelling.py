@@ -1,4 +1,4 @@
-"""What becomes of a task that somebody cancels, and of somebody who waits for it."""
+"""What becomes of a task that somebody cancels."""
 
 from __future__ import annotations
 
@@ -17,36 +17,55 @@ from taskbridge.testing import cancelled_tasks, tasks
 from taskbridge.testing.harness import wait_until
 from taskbridge.testing.ledger import Ledger
 
-from .fixtures import LATEST_S, ContractFixtures, Enqueue, RunBurst, StartWorker
+from .feature import Answer, FeatureContract
+from .fixtures import LATEST_S, Enqueue, RunBurst, StartWorker
 
 CANCELLED = "taskbridge.exceptions.TaskCancelled"
 NOTICED_WITHIN_S = 20
 """It is a second; a machine that is busy is given more."""
 
 
-class AskingContract(ContractFixtures):
-    """Whether a task is cancelled is answered, or refused by name: never ignored."""
+class CancelContract(FeatureContract):
+    """A task that is cancelled does not run, or not again; it is known who did that.
+
+    Or cancelling is refused by name, and so is an answer to whether it is: neither is
+    ever ignored.
+    """
+
+    feature = "cancel"
 
     def test_task_that_asks_whether_it_is_cancelled_is_told(
-        self, backend: Backend, enqueue: Enqueue, run_burst: RunBurst, ledger: Ledger
+        self,
+        answer: Answer,
+        backend: Backend,
+        enqueue: Enqueue,
+        run_burst: RunBurst,
+        ledger: Ledger,
     ) -> None:
         """No, it is not; or that nobody knows, and then it cannot be cancelled."""
         result = enqueue(cancelled_tasks.tell_answer)
         named = rf"{re.escape(str(backend))} keeps no records"
-        if not backend.keeps_records:
-            for refused in (result.cancel, result.wait):
-                with pytest.raises(NotImplementedError, match=named):
-                    refused()
+        if answer.is_no:
+            with pytest.raises(NotImplementedError, match=named):
+                result.cancel()
         run_burst()
         [entry] = ledger.entries("told")
-        assert re.match("False" if backend.keeps_records else named, entry.key)
+        if answer.is_no:
+            assert re.match(named, entry.key)
+            answer.confirm_no()
+            return
+        assert entry.key == "False"
+        assert result.cancel() is Cancelling.TOO_LATE
+        answer.confirm_yes()
 
 
-class CancellingContract(AskingContract):
-    """A task that is cancelled does not run, or not again; it is known who did that."""
+class DurableCancelContract(CancelContract):
+    """What becomes of it, whatever it is doing."""
+
+    feature = "cancel"
 
     def test_cancelled_task_that_waits_never_runs(
-        self, enqueue: Enqueue, run_burst: RunBurst, ledger: Ledger
+        self, answer: Answer, enqueue: Enqueue, run_burst: RunBurst, ledger: Ledger
     ) -> None:
         """Neither one whose message is on its way, nor one that is delayed."""
         later = timedelta(seconds=0.3)
@@ -59,6 +78,7 @@ class CancellingContract(AskingContract):
         for result in results:
             _check_cancelled(result, [CANCELLED])
             assert result.attempts == 0
+        answer.confirm_yes()
 
     @pytest.mark.parametrize(
         "task",
@@ -70,6 +90,7 @@ class CancellingContract(AskingContract):
     )
     def test_cancelled_task_that_runs_is_told(
         self,
+        answer: Answer,
         enqueue: Enqueue,
         start_worker: StartWorker,
         ledger: Ledger,
@@ -87,9 +108,11 @@ class CancellingContract(AskingContract):
         )
         _check_cancelled(result, [CANCELLED])
         assert ledger.counts("started") == {"a": 1}
+        answer.confirm_yes()
 
     def test_cancelled_task_that_fails_is_not_retried(
         self,
+        answer: Answer,
         enqueue: Enqueue,
         start_worker: StartWorker,
         ledger: Ledger,
@@ -108,9 +131,11 @@ class CancellingContract(AskingContract):
         assert waiting.cancel(by="ann") is Cancelling.ENDED
         _check_cancelled(waiting, ["builtins.ValueError", CANCELLED])
         assert ledger.counts("started") == {"a": 1, "b": 1}
+        answer.confirm_yes()
 
     def test_cancelled_task_whose_worker_is_killed_does_not_run_again(
         self,
+        answer: Answer,
         enqueue: Enqueue,
         start_worker: StartWorker,
         ledger: Ledger,
@@ -129,18 +154,7 @@ class CancellingContract(AskingContract):
         _check_cancelled(result, [lost, CANCELLED])
         assert ledger.counts("started") == {"a": 1}
         assert ledger.counts("finished") == {}
-
-    def test_result_is_waited_for(
-        self, enqueue: Enqueue, start_worker: StartWorker
-    ) -> None:
-        """In vain, whoever waits is told what the task is doing."""
-        result = enqueue(tasks.record, "a")
-        with pytest.raises(TimeoutError, match="it waits in queue 'default' since"):
-            result.wait(timeout=0)
-        start_worker()
-        assert result.wait(timeout=LATEST_S) is result
-        assert (result.status, result.return_value) == ("SUCCESSFUL", "a")
-        assert result.cancel(by="ann") is Cancelling.TOO_LATE
+        answer.confirm_yes()
 
 
 def _check_cancelled(result: TaskResult[Any], errors: list[str]) -> None:

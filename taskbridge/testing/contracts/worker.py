@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections import Counter
 
 import pytest
 
@@ -113,42 +112,6 @@ class WorkerContract(ContractFixtures):
         assert ledger.counts("started") == dict.fromkeys(keys, 1)
         assert len({entry.pid for entry in ledger.entries()}) == 2  # noqa: PLR2004
 
-    def test_process_is_replaced_after_max_tasks(
-        self, backend: Backend, enqueue: Enqueue, run_burst: RunBurst, ledger: Ledger
-    ) -> None:
-        """A message may carry some more; nothing is lost, doubled or complained of."""
-        _needs_replacement(backend)
-        keys = [str(n) for n in range(60)]
-        for key in keys:
-            enqueue(tasks.record, key)
-        log = run_burst("--max-tasks", "10").log_text()
-        assert ledger.counts("ran") == dict.fromkeys(keys, 1)
-        tasks_by_process = Counter(entry.pid for entry in ledger.entries())
-        assert len(tasks_by_process) >= 4  # noqa: PLR2004 - 60 tasks, at most 19 each
-        assert max(tasks_by_process.values()) < 2 * 10
-        assert not _TROUBLE.search(log), log
-
-    def test_process_is_replaced_when_it_has_too_much_memory(
-        self,
-        backend: Backend,
-        enqueue: Enqueue,
-        start_worker: StartWorker,
-        ledger: Ledger,
-    ) -> None:
-        """One that keeps 400 MiB ends; one that has given them back stays."""
-        _needs_replacement(backend)
-        worker = start_worker("--max-memory", "300", concurrency=1)
-        for key, keeps in {"a": False, "b": True, "c": True, "d": False}.items():
-            enqueue(tasks.use_memory, key, 400, keeps)
-            wait_until(lambda: ledger.counts("ran").get(key), f"{key} has run")  # noqa: B023 - called at once
-        worker.signal(signal.SIGTERM)
-        assert worker.wait() == 0
-        assert ledger.counts("ran") == {"a": 1, "b": 1, "c": 1, "d": 1}
-        a, b, c, d = (entry.pid for entry in ledger.entries("ran"))
-        assert a == b
-        assert len({b, c, d}) == 3  # noqa: PLR2004
-        assert not _TROUBLE.search(worker.log_text()), worker.log_text()
-
     def test_sigterm_lets_the_running_task_finish(
         self,
         backend: Backend,
@@ -246,12 +209,6 @@ _FAILURES = {
     "interrupts": (tasks.interrupt, "KeyboardInterrupt: interrupts was asked to fail"),
     "returns": (tasks.return_object, "TypeError: Unsupported type"),
 }
-_TROUBLE = re.compile(r"WARNING|ERROR|CRITICAL|Traceback|Lost|exited|died")
-
-
-def _needs_replacement(backend: Backend) -> None:
-    if not backend.replaces_processes:
-        pytest.skip(f"{backend} does not replace processes")
 
 
 def _has_ended_by_sigterm(worker: WorkerProcess) -> bool:
