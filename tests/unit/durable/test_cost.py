@@ -97,7 +97,10 @@ def test_task_that_was_lost_or_may_not_run_twice_never_shares_a_claim(configured
     assert counted.verbs == ["UPDATE"] * 6
 
 
-def test_values_of_a_chunk_are_saved_before_they_are_too_many(configured):
+def test_values_of_a_chunk_are_saved_before_they_are_too_many(
+    configured, patient, monkeypatch
+):
+    monkeypatch.setattr(finishes, "SAVE_AFTER_S", 60)  # however slow this machine is
     queue = configured(CHUNK=10)
     durable_tasks.return_much.enqueue_many([(400_000,)] * 10)
     counted = Statements()
